@@ -1,0 +1,45 @@
+"""The schema's versions: numbered files in `migrations/`, applied in order and recorded."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from peewee import Database, Model
+from playhouse.migrations import Runner
+
+from .api_key import ApiKey
+from .conversation import Conversation
+from .database import SqliteStore
+from .event import Event
+from .idempotency_key import IdempotencyKey
+from .message import Message
+from .stream import Stream
+
+# In the order in which they refer to each other.
+MODELS: Sequence[type[Model]] = (Conversation, Message, Event, Stream, ApiKey, IdempotencyKey)
+DIRECTORY = Path(__file__).parent / "migrations"
+
+
+def runner(store: Database, directory: Path = DIRECTORY) -> Runner:
+    return Runner(store, str(directory))
+
+
+def migrate(store: SqliteStore, directory: Path = DIRECTORY) -> list[str]:
+    """Apply what is pending, all or nothing, and return its names.
+
+    Safe when several processes start together: the first takes the write lock, and the others
+    find nothing left to do.
+    """
+    with store.connection_context():
+        if not pending(store, directory):
+            return []
+        return store.alone(lambda: runner(store, directory).up())
+
+
+def pending(store: Database, directory: Path = DIRECTORY) -> list[str]:
+    return [m.name for m in runner(store, directory).status() if m.path and not m.applied]
+
+
+def version(store: Database) -> str | None:
+    """The newest applied migration's name; None for an empty database."""
+    applied = [m.name for m in runner(store).status() if m.applied]
+    return applied[-1] if applied else None

@@ -1,0 +1,25 @@
+"""Whose conversations a verb may see: the tenant boundary, checked in one place."""
+
+from typing import NamedTuple, Protocol
+
+
+class Owned(Protocol):
+    @property
+    def project_id(self) -> str: ...
+    @property
+    def user_id(self) -> str | None: ...
+
+
+class Scope(NamedTuple):
+    """A project and an end user; `None` means all of them."""
+
+    project_id: str | None = None
+    user_id: str | None = None
+
+    def covers(self, row: Owned) -> bool:
+        return (self.project_id is None or row.project_id == self.project_id) and (
+            self.user_id is None or row.user_id == self.user_id
+        )
+
+
+EVERYTHING = Scope()

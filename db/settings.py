@@ -1,0 +1,83 @@
+"""The configuration, read from the environment once. Here because every layer above uses it."""
+
+import os
+import sys
+from collections.abc import Mapping
+from functools import cache
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+# Set by the Lambda runtime, never by a person.
+ON_LAMBDA = "AWS_LAMBDA_FUNCTION_NAME"
+
+
+class SettingsError(Exception):
+    """One sentence that names the setting and what to change."""
+
+
+class Settings(BaseModel):
+    """Field names in capitals are the environment variables; README's table is made from here."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    database_url: str | None = Field(
+        default=None,
+        description="Where the rows live: `sqlite:////absolute/path.db`, with `?journal_mode=` and "
+        "`&synchronous=` if the defaults (`wal`, `full`) do not fit. Default: a file in the "
+        "user's data directory, which is printed when serving starts; required on Lambda.",
+    )
+    require_api_key: bool = Field(
+        default=True,
+        description="Whether the `/api/v1/…` routes need a key (the `/projects/…` routes always "
+        "do). The `dev` stage sets `false`.",
+    )
+    stream_timeout: float = Field(
+        default=60,
+        gt=0,
+        description="Seconds of silence after which a writer is gone and its message reads "
+        "`incomplete`.",
+    )
+    chat_base_url: str | None = Field(
+        default=None,
+        pattern="^https?://",
+        description="An OpenAI-compatible server, up to and without `/chat/completions`. Without "
+        "one, a built-in `echo` answers.",
+    )
+    chat_api_key: SecretStr | None = Field(
+        default=None, description="Sent to that server as `Authorization: Bearer …`."
+    )
+    chat_model: str = Field(default="gpt-4o-mini", description="The `model` asked for.")
+    chat_timeout: float = Field(
+        default=25,
+        gt=0,
+        description="Seconds a whole answer may take (API Gateway gives up after 29), and the "
+        "longest silence in it.",
+    )
+    log_level: str = Field(
+        default="INFO",
+        pattern="^(DEBUG|INFO|WARNING|ERROR)$",
+        description="`WARNING` leaves out the line per request.",
+    )
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "Settings":
+        """The settings in `environment`; an empty value counts as unset. Raises SettingsError."""
+        given = {name: environment.get(name.upper()) or None for name in cls.model_fields}
+        try:
+            return cls(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0]).upper()
+            raise SettingsError(f"{name} is not usable: {first['msg']}.") from None
+
+
+@cache
+def settings() -> Settings:
+    """This process's settings. A bad value ends the process with one sentence."""
+    try:
+        return Settings.read(os.environ)
+    except SettingsError as error:
+        # Printed, not only raised: Chalice's reloader imports the app in a thread, where
+        # SystemExit is silent.
+        print(f"confab: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
