@@ -1,0 +1,1 @@
+"""What all routes share: typed endpoints, problems, the caller, idempotency, the API's page."""

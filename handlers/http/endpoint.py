@@ -1,0 +1,218 @@
+"""Typed endpoints: a route function says what it takes and gives, and this does the rest.
+
+    @routes.route("/things/{thing_id}", methods=["PATCH"], content_types=ANY)
+    @endpoint()
+    def change_thing(caller: AnyCaller, thing_id: Uuid, body: ThingPatch) -> ThingResponse: ...
+
+The parameters `caller`, `body`, `query` and `headers` are made from the request by their types,
+`once` is for an endpoint that sees to its Idempotency-Key itself (for all others it is done here),
+and all others are path parameters. Called without a request, as tests do, it is the plain function.
+"""
+
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+from urllib.parse import unquote
+
+import pydantic_core
+from chalice.app import Request, Response
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from .caller import Authentication, authenticate
+from .idempotency import Once
+from .problems import (
+    INVALID,
+    MALFORMED,
+    PAYLOAD_TOO_LARGE,
+    UNSUPPORTED_MEDIA_TYPE,
+    Problem,
+    problem_response,
+)
+from .types import Strict
+
+T = TypeVar("T")
+
+# For `content_types=`: Chalice checks them even where there is no body; here it is done where
+# there is one. Dart's and the browser's HTTP clients call a string text/plain.
+ANY: list[str] = []
+JSON_TYPES = frozenset({"application/json", "text/json", "text/plain"})
+MAX_BODY = 6_000_000  # Lambda's limit, the same everywhere
+
+# The request that Chalice is about to call a view for. Whoever takes it answers it.
+pending_request: ContextVar[Request | None] = ContextVar("pending_request", default=None)
+
+
+class Headers(BaseModel):
+    """Request headers, by their aliases; the others are none of the endpoint's business."""
+
+    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+
+
+@dataclass(frozen=True)
+class Reply(Generic[T]):
+    """An answer with more than a body."""
+
+    body: T  # for 304, None
+    headers: dict[str, str] = field(default_factory=dict)
+    status: int | None = None
+    media_type: str | None = None
+
+
+class _Nothing(Strict):
+    """The body or query of an endpoint that takes none."""
+
+
+_NO_BODY: TypeAdapter[Any] = TypeAdapter(_Nothing | None)
+_NO_QUERY: TypeAdapter[Any] = TypeAdapter(_Nothing)
+
+
+class Endpoint:
+    """A route function's signature, ready to be filled from requests and described."""
+
+    def __init__(self, function: Callable[..., Any], status: int, sends: tuple[str, ...]) -> None:
+        self.function = function
+        self.status = status
+        self.sends = sends  # response headers, for the API's page
+        hints = get_type_hints(function, include_extras=True)
+        returns = hints.pop("return")
+        if get_origin(returns) is Reply:
+            (returns,) = get_args(returns)
+        self.returns = returns
+        self.response: TypeAdapter[Any] = TypeAdapter(returns)
+        caller = hints.pop("caller", None)
+        self.authentication: Authentication | None = caller.__metadata__[0] if caller else None
+        self.body = TypeAdapter(hints.pop("body")) if "body" in hints else None
+        self.query_model: type[BaseModel] | None = hints.pop("query", None)
+        self.query = TypeAdapter(self.query_model) if self.query_model else _NO_QUERY
+        self.takes_once = hints.pop("once", None) is not None
+        self.headers_model: type[BaseModel] | None = hints.pop("headers", None)
+        self.path = {name: TypeAdapter(hint) for name, hint in hints.items()}
+        self.has_project = "project_id" in self.path
+
+    def respond(self, request: Request, path: Mapping[str, str]) -> Response:
+        """The answer to a request, whatever happens."""
+        try:
+            return self._answer(request, path)
+        except Exception as error:
+            return problem_response(error, request.lambda_context.aws_request_id)
+
+    def _answer(self, request: Request, path: Mapping[str, str]) -> Response:
+        arguments: dict[str, Any] = {}
+        headers = request.headers
+        if self.authentication is not None:
+            arguments["caller"] = caller = authenticate(headers, self.authentication)
+        if path:
+            for name, value in path.items():
+                arguments[name] = _parse(self.path[name], unquote(value), "path", name)
+            if self.has_project:
+                caller.within(arguments["project_id"])
+        if self.query_model is not None or request.query_params:
+            query = _parse(self.query, _single(request.query_params), "query")
+            if self.query_model is not None:
+                arguments["query"] = query
+        if self.headers_model is not None:
+            arguments["headers"] = _parse_headers(self.headers_model, headers)
+        if self.body is not None:
+            arguments["body"] = _parse(self.body, _json(_raw(request), headers), "body")
+        elif raw := _raw(request):
+            _parse(_NO_BODY, _json(raw, headers), "body")
+        if request.method != "POST" or (key := headers.get("idempotency-key")) is None:
+            return self.render(self.function(**arguments))
+        once = Once.of(request, arguments["caller"], key)
+        if self.takes_once:
+            return self.render(self.function(**arguments, once=once))
+        return once.response(lambda: self.render(self.function(**arguments)))
+
+    def render(self, result: Any) -> Response:
+        reply = result if isinstance(result, Reply) else Reply(result)
+        status = reply.status or self.status
+        headers = {"Content-Type": reply.media_type or "application/json", **reply.headers}
+        if reply.media_type is not None:
+            body = reply.body
+        elif status in (204, 304):
+            body = ""
+        else:
+            body = self.response.dump_json(reply.body, by_alias=True).decode()
+        return Response(body=body, status_code=status, headers=headers)
+
+
+def endpoint(status: int = 200, sends: tuple[str, ...] = ()) -> Callable[[Callable[..., T]], Any]:
+    """Make a typed function a Chalice view. `sends` names the headers that its Reply may have."""
+
+    def decorate(function: Callable[..., T]) -> Callable[..., T | Response]:
+        adapter = Endpoint(function, status, sends)
+
+        @wraps(function)
+        def view(*args: Any, **kwargs: Any) -> T | Response:
+            request = pending_request.get()
+            if request is None:
+                return function(*args, **kwargs)
+            pending_request.set(None)
+            return adapter.respond(request, kwargs)
+
+        view.endpoint = adapter  # type: ignore[attr-defined]
+        return view
+
+    return decorate
+
+
+def _parse(adapter: TypeAdapter[Any], value: Any, *where: str) -> Any:
+    """Raises Problem 422 with `where` in front of each location."""
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        details = [
+            {"loc": [*where, *e["loc"]], "msg": e["msg"], "type": e["type"]}
+            for e in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+    first = details[0]
+    field = ".".join(str(part) for part in first["loc"])
+    raise Problem(INVALID, f"{field}: {first['msg']}.", errors=details)
+
+
+def _parse_headers(model: type[BaseModel], headers: Mapping[str, str]) -> BaseModel:
+    given = {}
+    for name, info in model.model_fields.items():
+        alias = info.alias or name
+        if (value := headers.get(alias)) is not None:
+            given[alias] = value
+    return _parse(TypeAdapter(model), given, "header")
+
+
+def _single(params: Any) -> dict[str, Any]:
+    """Query parameters by name; one that is repeated keeps its list, which no type here takes."""
+    if not params:
+        return {}
+    return {
+        name: values[0] if len(values) == 1 else values
+        for name in params
+        for values in [params.getlist(name)]
+    }
+
+
+def _json(raw: bytes, headers: Mapping[str, str]) -> Any:
+    """The parsed body; Problem 413, 415 or 400 if it cannot be."""
+    if len(raw) > MAX_BODY:
+        raise Problem(PAYLOAD_TOO_LARGE, f"Send at most {MAX_BODY:,} bytes.")
+    content_type = headers.get("content-type")
+    if content_type and raw:
+        media_type = content_type.partition(";")[0].strip().lower()
+        if media_type not in JSON_TYPES and not media_type.endswith("+json"):
+            raise Problem(
+                UNSUPPORTED_MEDIA_TYPE,
+                f"Send the body as application/json, not {media_type}.",
+                {"Accept": "application/json"},
+            )
+    try:
+        return pydantic_core.from_json(raw, allow_inf_nan=False)
+    except ValueError as error:
+        raise Problem(MALFORMED, f"The body cannot be read as JSON: {error}.") from None
+
+
+def _raw(request: Request) -> bytes:
+    try:
+        return request.raw_body
+    except UnicodeEncodeError:  # API Gateway hands over text; half a surrogate pair is none
+        raise Problem(MALFORMED, "The body is not UTF-8.") from None

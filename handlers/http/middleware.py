@@ -1,0 +1,99 @@
+"""Around every request: its id, its database connection, its log line, and one shape of error."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from chalice.app import CORSConfig, Request, Response
+
+from db.database import database, open_store
+from db.settings import ON_LAMBDA, settings
+
+from .endpoint import pending_request
+from .problems import RESPONSE_TOO_LARGE, Problem, chalice_problem, problem_response
+
+log = logging.getLogger("confab")
+
+CORS = CORSConfig(
+    allow_headers=[
+        "Idempotency-Key",
+        "If-Match",
+        "If-None-Match",
+        "Last-Event-ID",
+        "X-User-Id",
+    ],  # X-Api-Key is among Chalice's own
+    expose_headers=["ETag", "Link", "Location", "Retry-After", "X-Request-Id"],
+    max_age=86_400,
+)
+MAX_RESPONSE = 6_000_000  # bytes; Lambda's limit, beyond which API Gateway answers a bare 502
+
+_opening = threading.Lock()
+
+
+def serve(request: Request, get_response: Callable[[Request], Response]) -> Response:
+    """Chalice's middleware for all routes."""
+    if request is None:  # an event that is no HTTP request: Chalice says so
+        return get_response(request)
+    started = time.perf_counter()
+    request_id = request.lambda_context.aws_request_id
+    try:
+        _open_once()
+        pending_request.set(request)
+        response = get_response(request)
+    except Exception as error:
+        response = problem_response(error, request_id)
+    finally:
+        pending_request.set(None)
+        if database.obj is not None and not database.is_closed():
+            database.close()
+    response = _finished(request, response, request_id)
+    log.info(
+        "%s %s",
+        request.method,
+        request.path,
+        extra={
+            "request_id": request_id,
+            "method": request.method,
+            "route": request.path,
+            "status": response.status_code,
+            "ms": round((time.perf_counter() - started) * 1000, 2),
+        },
+    )
+    return response
+
+
+def _open_once() -> None:
+    """On the first request, not at import: packaging imports the app, too."""
+    if database.obj is None:
+        with _opening:
+            if database.obj is None:
+                store = open_store(settings())
+                log.info("The database is %s", store.place)
+
+
+def _finished(request: Request, response: Response, request_id: str) -> Response:
+    if response.status_code >= 400 and isinstance(response.body, dict):  # Chalice's own error
+        response = chalice_problem(response, request_id)
+    if os.environ.get(ON_LAMBDA) and len(response.body) > MAX_RESPONSE // 4:
+        response = _refuse_if_too_large(response, request_id)
+    if "Access-Control-Allow-Origin" not in response.headers:
+        response.headers.update(CORS.get_access_control_headers())
+    response.headers["X-Request-Id"] = request_id
+    if request.method == "HEAD":
+        response.body = ""
+    return response
+
+
+def _refuse_if_too_large(response: Response, request_id: str) -> Response:
+    if len(response.body.encode()) <= MAX_RESPONSE:
+        return response
+    return problem_response(
+        Problem(
+            RESPONSE_TOO_LARGE,
+            f"The answer has more than {MAX_RESPONSE:,} bytes: page through /messages, or list "
+            "with include_messages=false or a smaller limit.",
+        ),
+        request_id,
+    )

@@ -1,0 +1,108 @@
+"""Errors on the wire: RFC 9457 problems, and the one table that makes them of exceptions."""
+
+import json
+import logging
+from typing import Any, NamedTuple
+
+import peewee
+from chalice.app import Response
+
+from db import errors
+
+log = logging.getLogger("confab")
+MEDIA_TYPE = "application/problem+json"
+
+
+class Kind(NamedTuple):
+    """A type of problem: `/problems/{slug}` stays the same for as long as it has this meaning."""
+
+    status: int
+    slug: str
+    title: str
+
+
+MALFORMED = Kind(400, "malformed-json", "The body is not JSON")
+UNAUTHENTICATED = Kind(401, "unauthenticated", "A valid API key is needed")
+NOT_SIGNED_ON = Kind(401, "not-signed-on", "A signed-on user is needed")
+OTHER_PROJECT = Kind(403, "other-project", "The API key is for another project")
+METHOD_NOT_ALLOWED = Kind(405, "method-not-allowed", "The route has no such method")
+PAYLOAD_TOO_LARGE = Kind(413, "payload-too-large", "The body is too large")
+UNSUPPORTED_MEDIA_TYPE = Kind(415, "unsupported-media-type", "The body must be JSON")
+INVALID = Kind(422, "invalid", "The request is well-formed but invalid")
+RESPONSE_TOO_LARGE = Kind(422, "response-too-large", "The answer is too large")
+INTERNAL = Kind(500, "internal", "Internal error")
+
+# An error is looked up by its class, then its class's ancestors.
+KINDS: dict[type[BaseException], Kind] = {
+    errors.ConversationNotFound: Kind(404, "conversation-not-found", "No such conversation"),
+    errors.MessageNotFound: Kind(404, "message-not-found", "No such message"),
+    errors.Invalid: INVALID,
+    errors.OffsetConflict: Kind(409, "offset-conflict", "The offset is not the end of the text"),
+    errors.StreamFinished: Kind(409, "stream-finished", "The message is not in progress"),
+    errors.RequestInProgress: Kind(409, "request-in-progress", "The first request still runs"),
+    errors.StalePrecondition: Kind(412, "stale-precondition", "The conversation has changed"),
+    errors.IdempotencyKeyReused: Kind(
+        422, "idempotency-key-reused", "The Idempotency-Key belongs to another request"
+    ),
+    peewee.OperationalError: Kind(503, "unavailable", "The database is busy or away"),
+    peewee.InterfaceError: Kind(503, "unavailable", "The database is busy or away"),
+}
+
+
+class Problem(Exception):
+    """An error that the HTTP layer itself finds. Raise it anywhere under an endpoint."""
+
+    def __init__(
+        self, kind: Kind, detail: str, headers: dict[str, str] | None = None, **extra: Any
+    ) -> None:
+        super().__init__(detail)
+        self.kind, self.headers, self.extra = kind, headers or {}, extra
+
+
+def problem_response(error: Exception, request_id: str) -> Response:
+    """The answer to an exception. What is nobody's fault but ours is logged whole, told tersely."""
+    if isinstance(error, Problem):
+        return _response(error.kind, str(error), request_id, error.headers, error.extra)
+    kind = next((KINDS[c] for c in type(error).__mro__ if c in KINDS), INTERNAL)
+    if isinstance(error, errors.Invalid):
+        fault = {"loc": ["body", error.field], "msg": str(error), "type": "value_error"}
+        return _response(kind, str(error), request_id, {}, {"errors": [fault]})
+    if isinstance(error, errors.StoreError):
+        return _response(kind, str(error), request_id, {}, error.extra)
+    log.error("%s", error, exc_info=error, extra={"request_id": request_id})
+    if kind.status == 503:
+        detail = "Nothing was written. Repeat the request shortly."
+        return _response(kind, detail, request_id, {"Retry-After": "1"}, {})
+    return _response(
+        kind, "The log has the whole story under this instance's id.", request_id, {}, {}
+    )
+
+
+def chalice_problem(response: Response, request_id: str) -> Response:
+    """Chalice's own 4xx and 5xx answers in our shape."""
+    if response.status_code == 405:
+        allowed = response.headers["Allow"]
+        return _response(
+            METHOD_NOT_ALLOWED, f"Use one of: {allowed}.", request_id, response.headers, {}
+        )
+    return _response(
+        INTERNAL, "The log has the whole story under this instance's id.", request_id, {}, {}
+    )
+
+
+def _response(
+    kind: Kind, detail: str, request_id: str, headers: dict[str, Any], extra: dict[str, Any]
+) -> Response:
+    body = {
+        "type": f"/problems/{kind.slug}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail,
+        "instance": request_id,
+        **extra,
+    }
+    return Response(
+        body=json.dumps(body, ensure_ascii=False),
+        status_code=kind.status,
+        headers={"Content-Type": MEDIA_TYPE, **headers},
+    )

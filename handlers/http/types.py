@@ -1,0 +1,92 @@
+"""Types that several resources share."""
+
+import re
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+T = TypeVar("T")
+
+
+class Strict(BaseModel):
+    """Input: a field that is not known is an error, since its value would be lost."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+# The default of a field that is left as it is when absent. A factory, so that the API's page does
+# not show a value that null would not have.
+ABSENT: Any = Field(default_factory=lambda: None)
+
+
+def changes(patch: BaseModel) -> dict[str, Any]:
+    """The fields that were sent."""
+    return {name: getattr(patch, name) for name in patch.model_fields_set}
+
+
+def without_nul(text: T) -> T:
+    """Refuse what PostgreSQL cannot store, and SQLite's own functions stop at."""
+    if isinstance(text, str) and "\0" in text:
+        raise ValueError("must not contain the NUL character (U+0000)")
+    return text
+
+
+def _uuid(text: str) -> str:
+    if _CANONICAL.fullmatch(text):
+        return text
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise PydanticCustomError("uuid", "must be a UUID") from None
+
+
+_CANONICAL = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+# Any text but NUL.
+Text = Annotated[str, AfterValidator(without_nul)]
+
+# A UUID in any of its spellings, as the store has it: lower case, with hyphens.
+Uuid = Annotated[str, AfterValidator(_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]
+
+
+def _title(title: str) -> str:
+    title = title.strip()
+    if not title:
+        raise ValueError("must not be blank")
+    if len(title) > 255:
+        raise ValueError("must have at most 255 characters")
+    return title
+
+
+Title = Annotated[
+    Text,
+    AfterValidator(_title),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 255}),
+]
+
+# RFC 3339, UTC, milliseconds. As text, since that is how it is stored and shown.
+Timestamp = Annotated[
+    str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-21T20:22:08.904Z"])
+]
+
+
+class Cursors(Strict):
+    """Paging by id. The row that an id names may since have been deleted."""
+
+    after: Uuid | None = None
+    before: Uuid | None = None
+
+    @model_validator(mode="after")
+    def not_both(self) -> "Cursors":
+        if self.after and self.before:
+            raise ValueError("after and before cannot be combined")
+        return self

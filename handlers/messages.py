@@ -1,0 +1,158 @@
+"""Messages of a conversation: append, page, get, edit, delete, and write as a stream."""
+
+from typing import Annotated, Any, Literal
+
+from chalice.app import Blueprint
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from db import writer
+from db.message import Draft, Message
+
+from .http.caller import AnyCaller
+from .http.endpoint import ANY, Reply, endpoint
+from .http.types import ABSENT, Cursors, Strict, Text, Timestamp, Uuid, changes, without_nul
+
+routes = Blueprint(__name__)
+
+Role = Literal["system", "user", "assistant", "tool"]
+Status = Literal["in_progress", "completed", "incomplete"]
+MESSAGES = "/api/v1/conversations/{conversation_id}/messages"
+
+
+Parts = Annotated[
+    list[dict[str, Any]],
+    Field(description='Parts such as `{"type": "text", "text": "…"}`; stored verbatim.'),
+]
+Content = Annotated[str | Parts, AfterValidator(without_nul)]
+Metadata = Annotated[dict[str, Any] | None, Field(description="Any JSON object.")]
+
+
+class MessageResponse(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    conversation_id: str
+    role: Role
+    content: str | Parts
+    status: Status
+    metadata: Metadata
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class MessageCreate(Strict):
+    role: Role
+    content: Content
+    status: Status = "completed"
+    metadata: Metadata = None
+
+    def draft(self) -> Draft:
+        return Draft(self.role, self.content, self.status, self.metadata)
+
+
+Batch = Annotated[list[MessageCreate], Field(min_length=1, max_length=100)]
+
+
+class MessagePatch(Strict):
+    content: Content = ABSENT
+    metadata: Metadata = ABSENT
+    status: Status = ABSENT
+
+
+class MessagePage(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    messages: list[MessageResponse]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
+
+
+class MessageQuery(Cursors):
+    limit: int = Field(default=100, ge=1, le=1000)
+    order: Literal["asc", "desc"] = "asc"
+
+
+class AppendRequest(Strict):
+    offset: int = Field(ge=0, le=2**53 - 1, description="In code points.")
+    delta: Text
+    status: Status | None = None
+
+
+class AppendResponse(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    status: Status
+    length: int
+    updated_at: Timestamp
+
+
+@routes.route(MESSAGES, methods=["POST"], content_types=ANY)
+@endpoint(status=201, sends=("Location",))
+def append_messages(
+    caller: AnyCaller, conversation_id: Uuid, body: MessageCreate | Batch
+) -> Reply[MessageResponse | list[MessageResponse]]:
+    """Append a message, or a list of them: all or none."""
+    batch = body if isinstance(body, list) else [body]
+    rows = Message.append(caller.scope, conversation_id, [message.draft() for message in batch])
+    messages = [MessageResponse.model_validate(row) for row in rows]
+    if isinstance(body, list):
+        return Reply(messages)
+    place = MESSAGES.format(conversation_id=conversation_id)
+    return Reply(messages[0], {"Location": f"{place}/{messages[0].id}"})
+
+
+@routes.route(MESSAGES, methods=["GET"], content_types=ANY)
+@endpoint()
+def list_messages(caller: AnyCaller, conversation_id: Uuid, query: MessageQuery) -> MessagePage:
+    """A page of messages by cursor, a message's id; oldest first, or `order=desc`."""
+    page = Message.page_for(
+        caller.scope, conversation_id, query.limit, query.after, query.before, query.order == "desc"
+    )
+    return MessagePage(
+        messages=[MessageResponse.model_validate(row) for row in page.rows],
+        has_more=page.has_more,
+        first_id=page.rows[0].id if page.rows else None,
+        last_id=page.rows[-1].id if page.rows else None,
+    )
+
+
+@routes.route(MESSAGES + "/{message_id}", methods=["GET"], content_types=ANY)
+@endpoint()
+def get_message(caller: AnyCaller, conversation_id: Uuid, message_id: Uuid) -> MessageResponse:
+    """A message; if it is being written, with the text so far."""
+    return MessageResponse.model_validate(Message.find(caller.scope, conversation_id, message_id))
+
+
+@routes.route(MESSAGES + "/{message_id}", methods=["PATCH"], content_types=ANY)
+@endpoint()
+def edit_message(
+    caller: AnyCaller, conversation_id: Uuid, message_id: Uuid, body: MessagePatch
+) -> MessageResponse:
+    """Change content, metadata or status; what is absent stays. `in_progress` reopens a stream."""
+    row = Message.edit(caller.scope, conversation_id, message_id, **changes(body))
+    return MessageResponse.model_validate(row)
+
+
+@routes.route(MESSAGES + "/{message_id}", methods=["DELETE"], content_types=ANY)
+@endpoint(status=204)
+def delete_message(caller: AnyCaller, conversation_id: Uuid, message_id: Uuid) -> None:
+    """Delete a message, streaming or not."""
+    Message.remove(caller.scope, conversation_id, message_id)
+
+
+@routes.route(MESSAGES + "/{message_id}/append", methods=["POST"], content_types=ANY)
+@endpoint()
+def append_to_message(
+    caller: AnyCaller, conversation_id: Uuid, message_id: Uuid, body: AppendRequest
+) -> AppendResponse:
+    """Write the next piece of a message in progress; with a final status, finish it.
+
+    What is at that offset already is a retry and changes nothing; a gap, or other text, is a 409
+    that tells the length. An empty delta at the end says that the writer is alive.
+    """
+    progress = writer.append(
+        caller.scope, conversation_id, message_id, body.offset, body.delta, body.status
+    )
+    return AppendResponse.model_validate(progress)

@@ -1,0 +1,104 @@
+"""The second API: a project's conversations without their messages, paged by cursor."""
+
+from typing import Literal
+
+from chalice.app import Blueprint
+from pydantic import BaseModel, ConfigDict, Field
+
+from db.conversation import Conversation, ConversationSlice
+
+from .http.caller import KeyHolder, SignedOnUser
+from .http.endpoint import ANY, endpoint
+from .http.types import Cursors, Strict, Text, Timestamp, Title, Uuid
+
+routes = Blueprint(__name__)
+
+CONVERSATIONS = "/projects/{project_id}/conversations"
+
+
+class ProjectConversation(BaseModel):
+    model_config = ConfigDict(from_attributes=True, title="Conversation")
+
+    type: Literal["conversation"] = "conversation"
+    id: str
+    title: str | None
+    created_at: Timestamp
+    is_archived: bool
+    project_id: str
+    user_id: str | None
+    last_message_id: str | None
+
+
+class Page(BaseModel):
+    data: list[ProjectConversation]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
+
+
+class PageQuery(Cursors):
+    is_archived: bool | None = None
+    limit: int = Field(default=20, ge=1, le=100)
+
+
+class ArchiveQuery(Strict):
+    is_archived: bool = True
+
+
+class Rename(Strict):
+    title: Title
+
+
+def _page(found: ConversationSlice) -> Page:
+    rows = found.rows
+    return Page(
+        data=[ProjectConversation.model_validate(row) for row in rows],
+        has_more=found.has_more,
+        first_id=rows[0].id if rows else None,
+        last_id=rows[-1].id if rows else None,
+    )
+
+
+@routes.route(CONVERSATIONS, methods=["GET"], content_types=ANY)
+@endpoint()
+def list_project_conversations(caller: KeyHolder, project_id: Text, query: PageQuery) -> Page:
+    """A project's conversations, newest first; with X-User-Id, that user's."""
+    scope = caller.within(project_id)
+    return _page(Conversation.page_for(scope, project_id, **query.model_dump()))
+
+
+@routes.route("/projects/{project_id}/sso/conversations", methods=["GET"], content_types=ANY)
+@endpoint()
+def list_sso_conversations(caller: SignedOnUser, project_id: Text, query: PageQuery) -> Page:
+    """The signed-on user's conversations in a project, newest first."""
+    scope = caller.within(project_id)
+    return _page(Conversation.page_for(scope, project_id, **query.model_dump()))
+
+
+@routes.route(CONVERSATIONS + "/{conversation_id}/archive", methods=["POST"], content_types=ANY)
+@endpoint()
+def archive_conversation(
+    caller: KeyHolder, project_id: Text, conversation_id: Uuid, query: ArchiveQuery
+) -> ProjectConversation:
+    """Archive a conversation, or take it back with `is_archived=false`."""
+    row = Conversation.change(
+        caller.within(project_id), conversation_id, is_archived=query.is_archived
+    )
+    return ProjectConversation.model_validate(row)
+
+
+@routes.route(CONVERSATIONS + "/{conversation_id}/rename", methods=["POST"], content_types=ANY)
+@endpoint()
+def rename_conversation(
+    caller: KeyHolder, project_id: Text, conversation_id: Uuid, body: Rename
+) -> ProjectConversation:
+    """Rename a conversation."""
+    row = Conversation.change(caller.within(project_id), conversation_id, title=body.title)
+    return ProjectConversation.model_validate(row)
+
+
+@routes.route(CONVERSATIONS + "/{conversation_id}", methods=["DELETE"], content_types=ANY)
+@endpoint()
+def delete_project_conversation(caller: KeyHolder, project_id: Text, conversation_id: Uuid) -> None:
+    """Delete a conversation and its messages."""
+    Conversation.remove(caller.within(project_id), conversation_id)

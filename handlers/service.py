@@ -1,0 +1,35 @@
+"""The service itself: is it well, and what does it serve."""
+
+from typing import Any, Literal
+
+from chalice.app import Blueprint
+from pydantic import BaseModel, Field
+
+from db import schema
+from db.database import database
+
+from .http.endpoint import ANY, endpoint
+from .http.openapi import describe
+
+routes = Blueprint(__name__)
+
+
+class Health(BaseModel):
+    status: Literal["ok"]
+    database: str
+    # `schema` on the wire, which is the name of a method of BaseModel's.
+    version: str | None = Field(serialization_alias="schema")
+
+
+@routes.route("/health", methods=["GET"], content_types=ANY)
+@endpoint()
+def health() -> Health:
+    """Whether the database answers, which engine it is, and its newest migration."""
+    return Health(status="ok", database=database.obj.engine, version=schema.version(database.obj))
+
+
+@routes.route("/openapi.json", methods=["GET"], content_types=ANY)
+@endpoint()
+def openapi() -> dict[str, Any]:
+    """This API as OpenAPI 3.1, made from the routes that serve it."""
+    return describe(routes.current_app)
