@@ -1,0 +1,45 @@
+# Two commands for everybody: `make serve` and `make test`. `make check` is the whole gate.
+PYTHON ?= python3
+PORT ?= 8000
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.PHONY: help serve test check format lint types docs readme clean
+
+help:  ## list the commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+$(READY): requirements.txt requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+serve: $(READY)  ## serve on http://localhost:8000 (PORT=… for another)
+	$(BIN)/chalice local --no-autoreload --port $(PORT)
+
+test: $(READY)  ## run all tests that need no system package
+	$(BIN)/pytest -m "not browser"
+
+check: lint types docs  ## the whole gate
+	$(BIN)/pytest
+
+format: $(READY)  ## put the code into its one format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+docs: $(READY)  ## fail if the generated parts of README are not what the code says
+	$(BIN)/cog --check --check-fail-msg "Run: make readme" -r README.md
+
+readme: $(READY)  ## write the generated parts of README anew
+	$(BIN)/cog -r README.md
+
+clean:  ## remove all that was made here
+	rm -rf $(VENV) build .chalice/deployments .mypy_cache .pytest_cache .ruff_cache .hypothesis

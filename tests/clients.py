@@ -1,0 +1,89 @@
+"""Clients that speak to the routes, each over another way in; `Api` makes them pleasant."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlencode
+
+from chalice.app import Chalice
+from chalice.test import Client
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: Mapping[str, str]  # names in lower case
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Transport(Protocol):
+    def send(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer: ...
+
+
+class InProcess:
+    """Chalice's own test client: its gateway, and no socket."""
+
+    def __init__(self, app: Chalice) -> None:
+        self._http = Client(app, stage_name="none").http
+
+    def send(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        answer = self._http.request(method, path, headers=headers, body=body)
+        named = {name.lower(): value for name, value in answer.headers.items()}
+        return Answer(answer.status_code, named, answer.body)
+
+
+class Api:
+    """`api.post(path, {"title": …})`; `None` for a header leaves out a default one."""
+
+    def __init__(self, transport: Transport, headers: Mapping[str, str] | None = None) -> None:
+        self.transport = transport
+        self.headers = dict(headers or {})
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        json_body: Any = None,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str | None] | None = None,
+        **query: Any,
+    ) -> Answer:
+        sent: dict[str, str | None] = {**self.headers, **(headers or {})}
+        if body is None:
+            body = b"" if json_body is None else json.dumps(json_body).encode()
+            if body:
+                sent.setdefault("Content-Type", "application/json")
+        if query:
+            path += "?" + urlencode(query, doseq=True)
+        named = {name: value for name, value in sent.items() if value is not None}
+        return self.transport.send(method, path, named, body)
+
+    def get(self, path: str, **rest: Any) -> Answer:
+        return self.request("GET", path, **rest)
+
+    def post(self, path: str, json_body: Any = None, **rest: Any) -> Answer:
+        return self.request("POST", path, json_body, **rest)
+
+    def patch(self, path: str, json_body: Any = None, **rest: Any) -> Answer:
+        return self.request("PATCH", path, json_body, **rest)
+
+    def delete(self, path: str, **rest: Any) -> Answer:
+        return self.request("DELETE", path, **rest)
+
+
+def assert_problem(answer: Answer, status: int, slug: str) -> dict[str, Any]:
+    """The one way to assert an error: its status, its type, and the one shape."""
+    assert answer.status == status, answer
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json
+    assert list(problem)[:5] == ["type", "title", "status", "detail", "instance"]
+    assert problem["type"] == f"/problems/{slug}"
+    assert problem["status"] == status
+    assert problem["instance"] == answer.headers["x-request-id"]
+    assert problem["title"]
+    assert problem["detail"].endswith(".")
+    return problem

@@ -1,0 +1,80 @@
+"""What all tests share: a fresh database file each, callers, and clients for the routes."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from app import app
+from db.api_key import ApiKey
+from db.database import SqliteStore, database, open_store
+from db.scope import Scope
+from db.settings import Settings, settings
+from handlers.http.caller import Caller
+
+from .clients import Api, InProcess
+
+PROJECT = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+OTHER_PROJECT = "0f0e0d0c-0b0a-4908-8706-050403020100"
+
+
+@pytest.fixture(autouse=True)
+def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Set settings for one test: `configure(stream_timeout=1)`. All others have their defaults."""
+
+    def change(**values: object) -> None:
+        for name, value in values.items():
+            monkeypatch.setenv(name.upper(), str(value))
+        settings.cache_clear()
+
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    settings.cache_clear()
+    yield change
+    settings.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, configure: Callable[..., None]) -> Iterator[SqliteStore]:
+    """A migrated database of its own, in a file, for each test."""
+    configure(database_url=f"sqlite:///{tmp_path}/confab.db")
+    store = open_store(settings())
+    yield store
+    store.close_all()
+    database.initialize(None)
+
+
+@pytest.fixture
+def anyone() -> Caller:
+    """The caller of an open stage, who may see everything."""
+    return Caller(Scope())
+
+
+@pytest.fixture
+def alice() -> Caller:
+    return Caller(Scope(PROJECT, "alice"), "key-of-project")
+
+
+@pytest.fixture
+def bob() -> Caller:
+    return Caller(Scope(PROJECT, "bob"), "key-of-project")
+
+
+@pytest.fixture
+def api() -> Api:
+    """All routes through Chalice's gateway in this process, with a key for all projects."""
+    key, _ = ApiKey.make()
+    database.close()
+    return Api(InProcess(app), {"X-API-Key": key})
+
+
+@pytest.fixture
+def strangers_key() -> str:
+    """A good key, for another project."""
+    key, _ = ApiKey.make(OTHER_PROJECT)
+    database.close()
+    return key
+
+
+os.environ.pop("AWS_LAMBDA_FUNCTION_NAME", None)
