@@ -1,5 +1,6 @@
 """The feed of a conversation: all that happened in it after a number, in order, each thing once."""
 
+import time
 from collections.abc import Iterator
 from functools import cache
 from heapq import merge
@@ -7,7 +8,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from .conversation import Conversation, ConversationRow
-from .database import prepared
+from .database import database, prepared
 from .event import COLUMNS as EVENT_COLUMNS
 from .event import DELETED, DELTA, DONE, MESSAGE, Event, EventRow
 from .message import COLUMNS, Message, MessageRow, decode
@@ -17,6 +18,7 @@ from .stream import IN_PROGRESS, Stream, WriterGone, read_with_streams
 # A reader that is cut off gets the event again that was cut. So no piece of text is long.
 PIECE = 4096  # code points
 BATCH = 200  # rows read at a time
+POLL = 0.1  # seconds; other processes write, so a reader has to look: 0.05 % of a core
 BUDGET = 1_000_000  # code points in one batch of events, or the one message that is longer
 
 
@@ -56,6 +58,18 @@ def events_after(scope: Scope, conversation_id: str, position: int) -> list[Feed
             return batch
         after = horizon  # all of it has been superseded by something later
     return []
+
+
+def follow(scope: Scope, conversation_id: str, position: int, wait: float = 0) -> list[FeedEvent]:
+    """`events_after`, waiting up to `wait` seconds until there are some."""
+    deadline = time.monotonic() + wait
+    while True:
+        events = events_after(scope, conversation_id, position)
+        remaining = deadline - time.monotonic()
+        if events or remaining <= 0:
+            return events
+        database.close()  # a sleeping reader holds no connection
+        time.sleep(min(POLL, remaining))
 
 
 def _events(

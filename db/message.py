@@ -91,19 +91,18 @@ class Message(Model):
         rows = []
         for draft in drafts:
             version, last_id = version + 1, new_id(after=last_id)
-            streaming = draft.status == IN_PROGRESS
-            if streaming:
-                _refuse_to_stream_parts(draft.content)
-            content, content_type = _encode(draft.content)
+            length = None
+            if draft.status == IN_PROGRESS:
+                length = _length_of_text(draft.content)
+                Stream.open(conversation_id, last_id, length, created_at)
             row = MessageRow(
-                last_id, conversation_id, draft.role, content, draft.status,
-                _encode_metadata(draft.metadata), created_at, created_at, version,
-                content_type, version, len(content) if streaming else None,
+                last_id, conversation_id, draft.role, draft.content, draft.status, draft.metadata,
+                created_at, created_at, version, _type_of(draft.content), version, length,
             )  # fmt: skip
-            _insert(*row)
-            if streaming:
-                Stream.open(conversation_id, last_id, len(content), created_at)
-            rows.append(row._replace(content=draft.content, metadata=draft.metadata))
+            _insert(
+                *row[:3], _encode(row.content), row.status, _encode_metadata(row.metadata), *row[6:]
+            )
+            rows.append(row)
         Conversation.advance(conversation, version, last_id)
         return rows
 
@@ -168,25 +167,24 @@ class Message(Model):
         row = row._replace(**changes)
         version = conversation.version + 1
         updated_at = Conversation.advance(conversation, version, conversation.last_message_id)
-        content, content_type = _encode(row.content)
         Stream.close(conversation_id, message_id)
         Event.forget(conversation_id, message_id)
-        streamed_from = None
+        length = None
         if row.status == IN_PROGRESS:
-            _refuse_to_stream_parts(row.content)
-            streamed_from = len(content)
-            Stream.open(conversation_id, message_id, streamed_from, updated_at)
+            length = _length_of_text(row.content)
+            Stream.open(conversation_id, message_id, length, updated_at)
+        row = row._replace(
+            updated_at=updated_at,
+            content_type=_type_of(row.content),
+            revision=version,
+            streamed_from=length,
+        )
         _rewrite(
-            conversation_id, row.position, content, content_type, row.status,
-            _encode_metadata(row.metadata), updated_at, version, streamed_from,
+            conversation_id, row.position, _encode(row.content), row.content_type, row.status,
+            _encode_metadata(row.metadata), updated_at, version, length,
         )  # fmt: skip
         Event.record(conversation_id, version, MESSAGE, message_id)
-        return row._replace(
-            updated_at=updated_at,
-            content_type=content_type,
-            revision=version,
-            streamed_from=streamed_from,
-        )
+        return row
 
     @classmethod
     @transaction
@@ -211,8 +209,12 @@ class Message(Model):
         return decode(row)
 
 
-def _encode(content: Content) -> tuple[str, str]:
-    return (content, "text") if isinstance(content, str) else (_json(content, "content"), "parts")
+def _type_of(content: Content) -> str:
+    return "text" if isinstance(content, str) else "parts"
+
+
+def _encode(content: Content) -> str:
+    return content if isinstance(content, str) else _json(content, "content")
 
 
 def _encode_metadata(metadata: dict[str, Any] | None) -> str | None:
@@ -226,9 +228,10 @@ def _json(value: Any, field: str) -> str:
         raise Invalid(f"A number in {field} is too large for JSON.", field) from None
 
 
-def _refuse_to_stream_parts(content: Content) -> None:
+def _length_of_text(content: Content) -> int:
     if not isinstance(content, str):
         raise Invalid("Only text can be in_progress: send content as a string.", "content")
+    return len(content)
 
 
 def decode(stored: tuple[Any, ...]) -> MessageRow:

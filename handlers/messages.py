@@ -1,16 +1,15 @@
-"""Messages of a conversation: append, page, get, edit, delete, and write as a stream."""
+"""Messages of a conversation: append, page, get, edit, delete."""
 
 from typing import Annotated, Any, Literal
 
 from chalice.app import Blueprint
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from db import writer
 from db.message import Draft, Message
 
 from .http.caller import AnyCaller
 from .http.endpoint import ANY, Reply, endpoint
-from .http.types import ABSENT, Cursors, Strict, Text, Timestamp, Uuid, changes, without_nul
+from .http.types import ABSENT, Cursors, Strict, Timestamp, Uuid, changes, without_nul
 
 routes = Blueprint(__name__)
 
@@ -73,21 +72,6 @@ class MessageQuery(Cursors):
     order: Literal["asc", "desc"] = "asc"
 
 
-class AppendRequest(Strict):
-    offset: int = Field(ge=0, le=2**53 - 1, description="In code points.")
-    delta: Text
-    status: Status | None = None
-
-
-class AppendResponse(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
-
-    id: str
-    status: Status
-    length: int
-    updated_at: Timestamp
-
-
 @routes.route(MESSAGES, methods=["POST"], content_types=ANY)
 @endpoint(status=201, sends=("Location",))
 def append_messages(
@@ -140,19 +124,3 @@ def edit_message(
 def delete_message(caller: AnyCaller, conversation_id: Uuid, message_id: Uuid) -> None:
     """Delete a message, streaming or not."""
     Message.remove(caller.scope, conversation_id, message_id)
-
-
-@routes.route(MESSAGES + "/{message_id}/append", methods=["POST"], content_types=ANY)
-@endpoint()
-def append_to_message(
-    caller: AnyCaller, conversation_id: Uuid, message_id: Uuid, body: AppendRequest
-) -> AppendResponse:
-    """Write the next piece of a message in progress; with a final status, finish it.
-
-    What is at that offset already is a retry and changes nothing; a gap, or other text, is a 409
-    that tells the length. An empty delta at the end says that the writer is alive.
-    """
-    progress = writer.append(
-        caller.scope, conversation_id, message_id, body.offset, body.delta, body.status
-    )
-    return AppendResponse.model_validate(progress)

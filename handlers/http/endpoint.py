@@ -37,7 +37,8 @@ T = TypeVar("T")
 # For `content_types=`: Chalice checks them even where there is no body; here it is done where
 # there is one. Dart's and the browser's HTTP clients call a string text/plain.
 ANY: list[str] = []
-JSON_TYPES = frozenset({"application/json", "text/json", "text/plain"})
+JSON = "application/json"
+JSON_TYPES = frozenset({JSON, "text/json", "text/plain"})
 MAX_BODY = 6_000_000  # Lambda's limit, the same everywhere
 
 # The request that Chalice is about to call a view for. Whoever takes it answers it.
@@ -71,10 +72,17 @@ _NO_QUERY: TypeAdapter[Any] = TypeAdapter(_Nothing)
 class Endpoint:
     """A route function's signature, ready to be filled from requests and described."""
 
-    def __init__(self, function: Callable[..., Any], status: int, sends: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        status: int,
+        sends: tuple[str, ...],
+        media_types: tuple[str, ...],
+    ) -> None:
         self.function = function
         self.status = status
-        self.sends = sends  # response headers, for the API's page
+        self.sends = sends
+        self.media_types = media_types
         hints = get_type_hints(function, include_extras=True)
         returns = hints.pop("return")
         if get_origin(returns) is Reply:
@@ -128,21 +136,28 @@ class Endpoint:
     def render(self, result: Any) -> Response:
         reply = result if isinstance(result, Reply) else Reply(result)
         status = reply.status or self.status
-        headers = {"Content-Type": reply.media_type or "application/json", **reply.headers}
-        if reply.media_type is not None:
-            body = reply.body
-        elif status in (204, 304):
+        media_type = reply.media_type or self.media_types[0]
+        if status in (204, 304):
             body = ""
-        else:
+        elif media_type == JSON:
             body = self.response.dump_json(reply.body, by_alias=True).decode()
+        else:
+            body = reply.body
+        headers = {"Content-Type": media_type, **reply.headers}
         return Response(body=body, status_code=status, headers=headers)
 
 
-def endpoint(status: int = 200, sends: tuple[str, ...] = ()) -> Callable[[Callable[..., T]], Any]:
-    """Make a typed function a Chalice view. `sends` names the headers that its Reply may have."""
+def endpoint(
+    status: int = 200, sends: tuple[str, ...] = (), media_types: tuple[str, ...] = (JSON,)
+) -> Callable[[Callable[..., T]], Any]:
+    """Make a typed function a Chalice view.
+
+    `sends` names the headers that its Reply may have; the first of `media_types` is what it
+    answers unless its Reply says another. What is not JSON is text and goes out as it is.
+    """
 
     def decorate(function: Callable[..., T]) -> Callable[..., T | Response]:
-        adapter = Endpoint(function, status, sends)
+        adapter = Endpoint(function, status, sends, media_types)
 
         @wraps(function)
         def view(*args: Any, **kwargs: Any) -> T | Response:
@@ -203,7 +218,7 @@ def _json(raw: bytes, headers: Mapping[str, str]) -> Any:
             raise Problem(
                 UNSUPPORTED_MEDIA_TYPE,
                 f"Send the body as application/json, not {media_type}.",
-                {"Accept": "application/json"},
+                {"Accept": JSON},
             )
     try:
         return pydantic_core.from_json(raw, allow_inf_nan=False)

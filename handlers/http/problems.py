@@ -30,6 +30,7 @@ PAYLOAD_TOO_LARGE = Kind(413, "payload-too-large", "The body is too large")
 UNSUPPORTED_MEDIA_TYPE = Kind(415, "unsupported-media-type", "The body must be JSON")
 INVALID = Kind(422, "invalid", "The request is well-formed but invalid")
 RESPONSE_TOO_LARGE = Kind(422, "response-too-large", "The answer is too large")
+MODEL_FAILED = Kind(502, "model-failed", "The model did not answer to the end")
 INTERNAL = Kind(500, "internal", "Internal error")
 
 # An error is looked up by its class, then its class's ancestors.
