@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: help serve test check format lint types docs readme clean
+.PHONY: help serve test check check-rest format lint types docs readme clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -21,8 +21,10 @@ serve: $(READY)  ## serve on http://localhost:8000 (PORT=… for another)
 test: $(READY)  ## run all tests that need no system package
 	$(BIN)/pytest -m "not browser"
 
-check: lint types docs  ## the whole gate
-	$(BIN)/pytest
+check: test check-rest  ## the whole gate
+
+check-rest: lint types docs package  # what `test` leaves out
+	$(BIN)/pytest -m browser
 
 format: $(READY)  ## put the code into its one format
 	$(BIN)/ruff format .

@@ -5,6 +5,8 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+# Made once: json.dumps makes an encoder for each call that wants anything special.
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 FIELDS = ("request_id", "method", "route", "status", "ms")
 
 
@@ -20,7 +22,7 @@ class JsonLines(logging.Formatter):
         line["message"] = record.getMessage()
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return _encode(line)
 
 
 def configure(level: str) -> logging.Logger:
