@@ -196,6 +196,13 @@ class _Slot:
         self.index = index
 
 
+def padded(ids: Sequence[str]) -> tuple[str, ...]:
+    """`ids`, the last one repeated up to a power of two, for `IN (…)`: so that a handful of
+    statements serves lists of every length."""
+    size = 1 << max(0, len(ids) - 1).bit_length()
+    return (*ids, *ids[-1:] * (size - len(ids)))
+
+
 def insertion(model: type[Model], fields: Sequence[str]) -> prepared:
     """The INSERT of one row, called with the values of `fields` in their order."""
     columns = [getattr(model, field) for field in fields]

@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from .conversation import Conversation, ConversationRow
-from .database import database, prepared
+from .database import database, padded, prepared
 from .event import COLUMNS as EVENT_COLUMNS
 from .event import DELETED, DELTA, DONE, MESSAGE, Event, EventRow
 from .message import COLUMNS, Message, MessageRow, decode
@@ -146,10 +146,10 @@ def _within_budget(events: Iterator[FeedEvent]) -> list[FeedEvent]:
     return batch
 
 
-def _messages(conversation_id: str, changes: list[EventRow]) -> dict[str, MessageRow]:
+def _messages(conversation_id: str, changes: list[Any]) -> dict[str, MessageRow]:
     """The stored rows of the messages that `changes` speak of."""
-    ids = {row.message_id for row in changes if row.kind != DELETED and row.message_id}
-    found = _some(len(ids))(conversation_id, *sorted(ids)) if ids else ()
+    ids = padded(sorted({row.message_id for row in changes if row.kind in (MESSAGE, DELTA, DONE)}))
+    found = _some(len(ids))(conversation_id, *ids) if ids else ()
     return {row.id: row for row in map(decode, found)}
 
 

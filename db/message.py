@@ -9,7 +9,7 @@ from peewee import BigIntegerField, CompositeKey, IntegerField, Model, TextField
 
 from .clock import new_id
 from .conversation import Conversation, later
-from .database import IN_CONVERSATION, database, insertion, prepared, transaction
+from .database import IN_CONVERSATION, database, insertion, padded, prepared, transaction
 from .errors import Invalid, MessageNotFound
 from .event import DELETED, MESSAGE, Event
 from .scope import Scope
@@ -143,8 +143,9 @@ class Message(Model):
         """All messages of some conversations, oldest first, by conversation; in one query (and
         one more if some are streaming). To be called in a `read_with_streams` verb."""
         by_id: dict[str, list[MessageRow]] = {id: [] for id in conversation_ids}
-        if conversation_ids:
-            rows = [decode(row) for row in _all_of(len(by_id))(*conversation_ids)]
+        if by_id:
+            ids = padded(conversation_ids)
+            rows = [decode(row) for row in _all_of(len(ids))(*ids)]
             for row in Stream.overlay(rows):
                 by_id[row.conversation_id].append(row)
         return by_id

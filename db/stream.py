@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 from peewee import CompositeKey, IntegerField, Model, TextField
 
 from .clock import ago
-from .database import IN_CONVERSATION, database, insertion, prepared
+from .database import IN_CONVERSATION, database, insertion, padded, prepared
 from .event import DELTA, Event
 from .settings import settings
 
@@ -59,7 +59,8 @@ class Stream(Model):
 
     @classmethod
     def all_in(cls, conversation_ids: Sequence[str]) -> list[StreamRow]:
-        return [StreamRow._make(row) for row in _all_in(len(conversation_ids))(*conversation_ids)]
+        ids = padded(conversation_ids)
+        return [StreamRow._make(row) for row in _all_in(len(ids))(*ids)]
 
     @classmethod
     def grow(cls, conversation_id: str, message_id: str, length: int, updated_at: str) -> None:
@@ -85,7 +86,7 @@ class Stream(Model):
         if silent:
             raise WriterGone(silent)
         texts: dict[str, list[str]] = {}
-        for message_id, text in _live_text(len(ids))(*ids):
+        for message_id, text in _live_text(len(padded(ids)))(*padded(ids)):
             texts.setdefault(message_id, []).append(text)
         return [
             row._replace(
