@@ -47,7 +47,7 @@ class Accept(Headers):
 
 
 @routes.route("/api/v1/chat", methods=["POST"], content_types=ANY)
-@endpoint(sends=tuple(REPLAYED), media_types=(JSON, EVENT_STREAM))
+@endpoint(media_types=(JSON, EVENT_STREAM), problems=(MODEL_FAILED,))
 def chat(
     caller: AnyCaller, body: ChatRequest, headers: Accept, once: Once = EVERY_TIME
 ) -> Reply[ChatResponse]:

@@ -9,7 +9,6 @@ from db import schema
 from db.database import database
 
 from .http.endpoint import ANY, endpoint
-from .http.openapi import describe
 
 routes = Blueprint(__name__)
 
@@ -32,4 +31,7 @@ def health() -> Health:
 @endpoint()
 def openapi() -> dict[str, Any]:
     """This API as OpenAPI 3.1, made from the routes that serve it."""
+    # Most processes are never asked for it, and each would pay for its import at a cold start.
+    from .http.openapi import describe
+
     return describe(routes.current_app)

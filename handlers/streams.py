@@ -16,6 +16,7 @@ from db.feed import FeedEvent
 
 from .http.caller import AnyCaller
 from .http.endpoint import ANY, Headers, endpoint
+from .http.problems import OFFSET_CONFLICT, STREAM_FINISHED
 from .http.types import Strict, Text, Timestamp, Uuid
 from .messages import MESSAGES, MessageResponse, Status
 
@@ -71,7 +72,7 @@ _AS_IS: TypeAdapter[Any] = TypeAdapter(dict[str, Any])
 
 
 @routes.route(MESSAGES + "/{message_id}/append", methods=["POST"], content_types=ANY)
-@endpoint()
+@endpoint(problems=(OFFSET_CONFLICT, STREAM_FINISHED))
 def append_to_message(
     caller: AnyCaller, conversation_id: Uuid, message_id: Uuid, body: AppendRequest
 ) -> AppendResponse:

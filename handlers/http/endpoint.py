@@ -27,6 +27,7 @@ from .problems import (
     MALFORMED,
     PAYLOAD_TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE,
+    Kind,
     Problem,
     problem_response,
 )
@@ -78,11 +79,13 @@ class Endpoint:
         status: int,
         sends: tuple[str, ...],
         media_types: tuple[str, ...],
+        problems: tuple[Kind, ...],
     ) -> None:
         self.function = function
         self.status = status
         self.sends = sends
         self.media_types = media_types
+        self.problems = problems
         hints = get_type_hints(function, include_extras=True)
         returns = hints.pop("return")
         if get_origin(returns) is Reply:
@@ -91,7 +94,8 @@ class Endpoint:
         self.response: TypeAdapter[Any] = TypeAdapter(returns)
         caller = hints.pop("caller", None)
         self.authentication: Authentication | None = caller.__metadata__[0] if caller else None
-        self.body = TypeAdapter(hints.pop("body")) if "body" in hints else None
+        self.body_model: Any = hints.pop("body", None)
+        self.body = TypeAdapter(self.body_model) if self.body_model else None
         self.query_model: type[BaseModel] | None = hints.pop("query", None)
         self.query = TypeAdapter(self.query_model) if self.query_model else _NO_QUERY
         self.takes_once = hints.pop("once", None) is not None
@@ -148,16 +152,20 @@ class Endpoint:
 
 
 def endpoint(
-    status: int = 200, sends: tuple[str, ...] = (), media_types: tuple[str, ...] = (JSON,)
+    status: int = 200,
+    sends: tuple[str, ...] = (),
+    media_types: tuple[str, ...] = (JSON,),
+    problems: tuple[Kind, ...] = (),
 ) -> Callable[[Callable[..., T]], Any]:
     """Make a typed function a Chalice view.
 
     `sends` names the headers that its Reply may have; the first of `media_types` is what it
     answers unless its Reply says another. What is not JSON is text and goes out as it is.
+    `problems` are those that its signature does not tell of.
     """
 
     def decorate(function: Callable[..., T]) -> Callable[..., T | Response]:
-        adapter = Endpoint(function, status, sends, media_types)
+        adapter = Endpoint(function, status, sends, media_types, problems)
 
         @wraps(function)
         def view(*args: Any, **kwargs: Any) -> T | Response:

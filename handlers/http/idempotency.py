@@ -13,6 +13,7 @@ from db.idempotency_key import Answer, IdempotencyKey
 from .caller import Caller
 from .problems import INVALID, Problem
 
+MAX_KEY = 255
 REPLAYED = {"Idempotent-Replayed": "true"}
 
 
@@ -26,8 +27,8 @@ class Once(NamedTuple):
     @classmethod
     def of(cls, request: Request, caller: Caller, key: str) -> "Once":
         """Raises Problem 422 for a key that cannot be one."""
-        if not 0 < len(key) <= 255:
-            raise Problem(INVALID, "Idempotency-Key must have 1 to 255 characters.")
+        if not 0 < len(key) <= MAX_KEY:
+            raise Problem(INVALID, f"Idempotency-Key must have 1 to {MAX_KEY} characters.")
         parts = (request.method, request.path, request.uri_params, _query(request))
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
         digest.update(request.raw_body)

@@ -1,7 +1,180 @@
 """The API's page, OpenAPI 3.1, made from the routes and the types that serve."""
 
-from typing import Any
+import sys
+from collections.abc import Iterable, Iterator
+from functools import cache
+from http import HTTPStatus
+from inspect import getdoc
+from itertools import groupby
+from operator import attrgetter
+
+from chalice.app import Chalice, RouteEntry
+
+from . import problems, schemas
+from .endpoint import JSON, Endpoint
+from .idempotency import REPLAYED
+from .problems import Kind
+from .schemas import Json, Schemas
+
+# What a request that says this can be answered.
+IMPLIED = {
+    "project_id": problems.OTHER_PROJECT,
+    "conversation_id": problems.NO_CONVERSATION,
+    "message_id": problems.NO_MESSAGE,
+    "If-Match": problems.STALE_PRECONDITION,
+}
+REQUEST_ID = "X-Request-Id"
+HEADERS = {
+    "Accept": "The media type to send.",
+    "ETag": "The conversation's version, for If-Match and If-None-Match.",
+    "Idempotent-Replayed": "`true`: this is an earlier request's answer, by its Idempotency-Key.",
+    "Link": 'The neighbouring pages, `rel="next"` and `rel="prev"` (RFC 8288).',
+    "Location": "Where the new thing is.",
+    "Retry-After": "Seconds to wait before the request is repeated.",
+    "WWW-Authenticate": "How to say who is calling.",
+    REQUEST_ID: "The request's id, under which the log knows it.",
+}
+PROBLEM_HEADERS = {401: ["WWW-Authenticate"], 415: ["Accept"], 503: ["Retry-After"]}
 
 
-def describe(app: Any) -> dict[str, Any]:
-    return {}
+@cache
+def describe(app: Chalice) -> Json:
+    """The page of all routes that `app` serves."""
+    routes = [route for methods in app.routes.values() for route in methods.values()]
+    of_bodies, named = schemas.of_bodies([route.view_function.endpoint for route in routes])
+    paths: dict[str, Json] = {}
+    for route in routes:
+        path = paths.setdefault(route.uri_pattern, {})
+        path[route.method.lower()] = _operation(route, route.view_function.endpoint, of_bodies)
+    modules = dict.fromkeys(route.view_function.__module__ for route in routes)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Confab",
+            "version": "1",
+            "description": "A conversation store for chat apps. A trailing slash is optional. "
+            "A method that a path does not have is answered 405 with `Allow`. A path that is not "
+            "here does not reach the service: the gateway answers 403.",
+        },
+        "servers": [{"url": ".", "description": "Where this page is."}],
+        "tags": [{"name": _tag(name), "description": _purpose(name)} for name in modules],
+        "paths": paths,
+        "components": {
+            "schemas": named,
+            "securitySchemes": {
+                "ApiKey": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "X-API-Key",
+                    "description": "Opens one project, or all. A stage for development may do "
+                    "without under `/api/v1`.",
+                }
+            },
+        },
+    }
+
+
+def _tag(module: str) -> str:
+    return module.rpartition(".")[2]
+
+
+def _purpose(module: str) -> str:
+    return (sys.modules[module].__doc__ or "").partition("\n")[0]
+
+
+def _operation(route: RouteEntry, endpoint: Endpoint, of_bodies: Schemas) -> Json:
+    summary, _, description = (getdoc(endpoint.function) or "").partition("\n")
+    operation: Json = {
+        "operationId": endpoint.function.__name__,
+        "tags": [_tag(endpoint.function.__module__)],
+        "summary": summary,
+        "description": description.strip(),
+        "parameters": list(_parameters(route, endpoint)),
+        "responses": _responses(route, endpoint, of_bodies),
+    }
+    if endpoint.authentication:
+        operation["security"] = [{"ApiKey": []}]
+    if endpoint.body:
+        content = {JSON: {"schema": of_bodies[endpoint, "validation"]}}
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation
+
+
+def _parameters(route: RouteEntry, endpoint: Endpoint) -> Iterator[Json]:
+    for name in route.view_args:
+        yield schemas.path_parameter(name, endpoint.path[name])
+    yield from schemas.parameters("query", endpoint.query_model)
+    yield from schemas.parameters("header", endpoint.headers_model)
+    if endpoint.authentication:
+        always = endpoint.authentication.user_always
+        yield from schemas.parameters("header", schemas.SignedOnUser if always else schemas.User)
+    if route.method == "POST":
+        yield from schemas.parameters("header", schemas.Retry)
+
+
+def _responses(route: RouteEntry, endpoint: Endpoint, of_bodies: Schemas) -> dict[str, Json]:
+    sent = [*endpoint.sends, *(REPLAYED if route.method == "POST" else ())]
+    success = _response(HTTPStatus(endpoint.status).phrase, sent)
+    if endpoint.status != HTTPStatus.NO_CONTENT:
+        of_json = of_bodies[endpoint, "serialization"]
+        success["content"] = {
+            media_type: {"schema": of_json if media_type == JSON else {"type": "string"}}
+            for media_type in endpoint.media_types
+        }
+    responses = {str(endpoint.status): success}
+    if "If-None-Match" in _names(endpoint):
+        responses["304"] = _response("It has not changed.", endpoint.sends)
+    kinds = sorted(_kinds(route, endpoint), key=attrgetter("status"))
+    for status, group in groupby(kinds, key=attrgetter("status")):
+        responses[str(status)] = _problem(list(group), PROBLEM_HEADERS.get(status, []))
+    return {**responses, "default": _problem([], [])}
+
+
+def _response(description: str, headers: Iterable[str]) -> Json:
+    return {
+        "description": description,
+        "headers": {
+            name: {"description": HEADERS[name], "schema": {"type": "string"}}
+            for name in (*headers, REQUEST_ID)
+        },
+    }
+
+
+def _problem(kinds: list[Kind], headers: list[str]) -> Json:
+    """The answer to one of `kinds`; with none, to any other."""
+    schema: Json = {"$ref": schemas.REF.format(model=schemas.Problem.__name__)}
+    if kinds:
+        schema["properties"] = {"type": {"enum": [kind.type for kind in kinds]}}
+    titles = [kind.title for kind in kinds] or ["Any other problem"]
+    response = _response(" ".join(f"{title}." for title in titles), headers)
+    return {**response, "content": {problems.MEDIA_TYPE: {"schema": schema}}}
+
+
+def _kinds(route: RouteEntry, endpoint: Endpoint) -> Iterator[Kind]:
+    """What can go wrong, as far as the documented way to send a request goes."""
+    yield from (kind for name, kind in IMPLIED.items() if name in _names(endpoint))
+    yield from endpoint.problems
+    yield from (problems.INVALID, problems.INTERNAL, problems.UNAVAILABLE)
+    if endpoint.authentication:
+        yield problems.UNAUTHENTICATED
+        if endpoint.authentication.user_always:
+            yield problems.NOT_SIGNED_ON
+    if endpoint.body:
+        yield problems.MALFORMED
+        yield problems.PAYLOAD_TOO_LARGE
+        yield problems.UNSUPPORTED_MEDIA_TYPE
+    if route.method == "POST":
+        yield problems.IDEMPOTENCY_KEY_REUSED
+        if endpoint.takes_once:
+            yield problems.REQUEST_IN_PROGRESS
+    if endpoint.status != HTTPStatus.NO_CONTENT:
+        yield problems.RESPONSE_TOO_LARGE
+
+
+def _names(endpoint: Endpoint) -> set[str]:
+    """All that a request to it can say."""
+    names = set(endpoint.path)
+    for model in (endpoint.query_model, endpoint.headers_model, endpoint.body_model):
+        fields = getattr(model, "model_fields", {})  # a body may be a union of models
+        names |= {field.alias or name for name, field in fields.items()}
+    return names

@@ -20,33 +20,45 @@ class Kind(NamedTuple):
     slug: str
     title: str
 
+    @property
+    def type(self) -> str:
+        return f"/problems/{self.slug}"
+
 
 MALFORMED = Kind(400, "malformed-json", "The body is not JSON")
 UNAUTHENTICATED = Kind(401, "unauthenticated", "A valid API key is needed")
 NOT_SIGNED_ON = Kind(401, "not-signed-on", "A signed-on user is needed")
 OTHER_PROJECT = Kind(403, "other-project", "The API key is for another project")
+NO_CONVERSATION = Kind(404, "conversation-not-found", "No such conversation")
+NO_MESSAGE = Kind(404, "message-not-found", "No such message")
 METHOD_NOT_ALLOWED = Kind(405, "method-not-allowed", "The route has no such method")
+OFFSET_CONFLICT = Kind(409, "offset-conflict", "The offset is not the end of the text")
+STREAM_FINISHED = Kind(409, "stream-finished", "The message is not in progress")
+REQUEST_IN_PROGRESS = Kind(409, "request-in-progress", "The first request still runs")
+STALE_PRECONDITION = Kind(412, "stale-precondition", "The conversation has changed")
 PAYLOAD_TOO_LARGE = Kind(413, "payload-too-large", "The body is too large")
 UNSUPPORTED_MEDIA_TYPE = Kind(415, "unsupported-media-type", "The body must be JSON")
 INVALID = Kind(422, "invalid", "The request is well-formed but invalid")
+IDEMPOTENCY_KEY_REUSED = Kind(
+    422, "idempotency-key-reused", "The Idempotency-Key belongs to another request"
+)
 RESPONSE_TOO_LARGE = Kind(422, "response-too-large", "The answer is too large")
-MODEL_FAILED = Kind(502, "model-failed", "The model did not answer to the end")
 INTERNAL = Kind(500, "internal", "Internal error")
+MODEL_FAILED = Kind(502, "model-failed", "The model did not answer to the end")
+UNAVAILABLE = Kind(503, "unavailable", "The database is busy or away")
 
 # An error is looked up by its class, then its class's ancestors.
 KINDS: dict[type[BaseException], Kind] = {
-    errors.ConversationNotFound: Kind(404, "conversation-not-found", "No such conversation"),
-    errors.MessageNotFound: Kind(404, "message-not-found", "No such message"),
+    errors.ConversationNotFound: NO_CONVERSATION,
+    errors.MessageNotFound: NO_MESSAGE,
     errors.Invalid: INVALID,
-    errors.OffsetConflict: Kind(409, "offset-conflict", "The offset is not the end of the text"),
-    errors.StreamFinished: Kind(409, "stream-finished", "The message is not in progress"),
-    errors.RequestInProgress: Kind(409, "request-in-progress", "The first request still runs"),
-    errors.StalePrecondition: Kind(412, "stale-precondition", "The conversation has changed"),
-    errors.IdempotencyKeyReused: Kind(
-        422, "idempotency-key-reused", "The Idempotency-Key belongs to another request"
-    ),
-    peewee.OperationalError: Kind(503, "unavailable", "The database is busy or away"),
-    peewee.InterfaceError: Kind(503, "unavailable", "The database is busy or away"),
+    errors.OffsetConflict: OFFSET_CONFLICT,
+    errors.StreamFinished: STREAM_FINISHED,
+    errors.RequestInProgress: REQUEST_IN_PROGRESS,
+    errors.StalePrecondition: STALE_PRECONDITION,
+    errors.IdempotencyKeyReused: IDEMPOTENCY_KEY_REUSED,
+    peewee.OperationalError: UNAVAILABLE,
+    peewee.InterfaceError: UNAVAILABLE,
 }
 
 
@@ -95,7 +107,7 @@ def _response(
     kind: Kind, detail: str, request_id: str, headers: dict[str, Any], extra: dict[str, Any]
 ) -> Response:
     body = {
-        "type": f"/problems/{kind.slug}",
+        "type": kind.type,
         "title": kind.title,
         "status": kind.status,
         "detail": detail,
