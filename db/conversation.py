@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from peewee import BigIntegerField, BooleanField, CompositeKey, Expression, Model, TextField
 
 from .clock import new_id, now
-from .database import database, insertion, prepared, transaction
+from .database import database, insertion, prepared, statement, transaction
 from .errors import ConversationNotFound, StalePrecondition
 from .event import CONVERSATION, Event
 from .scope import Scope
@@ -54,7 +54,7 @@ class Conversation(Model):
         without_rowid = True
 
     @classmethod
-    @transaction
+    @statement
     def start(cls, scope: Scope, project_id: str, title: str | None = None) -> ConversationRow:
         """Create an empty conversation in the scope's user's name."""
         created_at = now()

@@ -2,7 +2,10 @@
 
 import inspect
 import os
+import sqlite3
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import wraps
@@ -10,8 +13,16 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from peewee import SQL, Database, DatabaseProxy, Model, Query, Value
-from playhouse.pool import PooledSqliteDatabase
+from peewee import (
+    SQL,
+    Database,
+    DatabaseProxy,
+    IntegrityError,
+    Model,
+    Query,
+    SqliteDatabase,
+    Value,
+)
 
 from .settings import ON_LAMBDA, Settings, SettingsError
 
@@ -27,12 +38,17 @@ IN_CONVERSATION = SQL(
 )
 
 
-class SqliteStore(PooledSqliteDatabase):
-    """A SQLite file. Connections are kept in a pool, since `chalice local` runs a thread for each
-    client connection and opening one costs more than most requests."""
+class SqliteStore(SqliteDatabase):
+    """A SQLite file.
+
+    Peewee has a connection for each thread, and `chalice local` a thread for each client. Opening
+    one costs more than most requests, so a connection that is closed is kept for the next thread.
+    (Playhouse's pool does it too, with bookkeeping for limits and lost connections that a file
+    does not need, at 4 µs a request.)
+    """
 
     engine = "sqlite"
-    PRAGMAS = {
+    PRAGMAS: dict[str, Any] = {
         "busy_timeout": 10_000,  # milliseconds; first, so that the next ones wait too
         "journal_mode": "wal",
         # An acknowledged write survives a power cut: 108 µs a commit, where NORMAL takes 13.
@@ -50,32 +66,66 @@ class SqliteStore(PooledSqliteDatabase):
         # SQLite lets waiting writers sleep and try again, up to 100 ms at a time. Between the
         # threads of one process a lock is fair and wakes at once.
         self._writer = threading.Lock()
-        super().__init__(
-            path,
-            pragmas={**self.PRAGMAS, **pragmas},
-            max_connections=0,
-            check_same_thread=False,
-        )
+        self._idle: deque[sqlite3.Connection] = deque()
+        super().__init__(path, pragmas={**self.PRAGMAS, **pragmas}, check_same_thread=False)
 
     @property
     def place(self) -> str:
         """Where the rows are, for people; without secrets."""
         return str(self.database)
 
+    def _set_pragmas(self, conn: sqlite3.Connection) -> None:
+        # Processes that start together on a new file change it to WAL at the same moment. Where
+        # waiting could end in a deadlock SQLite ignores its busy timeout and fails: wait here.
+        deadline = time.monotonic() + self.PRAGMAS["busy_timeout"] / 1000
+        while True:
+            try:
+                return super()._set_pragmas(conn)  # type: ignore[misc]
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return super()._connect()  # type: ignore[misc]
+
+    def _close(self, connection: sqlite3.Connection) -> None:
+        self._idle.append(connection)
+
+    def close_all(self) -> None:
+        """Close this thread's connection and the idle ones, and with the last one the file."""
+        self.close()
+        while self._idle:
+            self._idle.pop().close()
+
     def write(self, verb: Callable[[], T]) -> T:
         with self._writer, self.atomic("IMMEDIATE"):
             return verb()
+
+    def write_one(self, statement: Callable[[], T]) -> T:
+        with self._writer:
+            return statement()
 
     def snapshot(self) -> AbstractContextManager[Any]:
         return cast(AbstractContextManager[Any], self.atomic())
 
     def alone(self, change: Callable[[], T]) -> T:
-        """Run a change of the schema while nobody writes. Foreign keys rest meanwhile, since
+        """Run a change of the schema while nobody writes. Foreign keys rest until its end, since
         SQLite alters a table by dropping its old form; the pragma works outside transactions only.
         """
+
+        def checked() -> T:
+            result = change()
+            if orphan := self.execute_sql("PRAGMA foreign_key_check").fetchone():
+                raise IntegrityError(f"rows of {orphan[0]} would be left without their {orphan[2]}")
+            return result
+
         self.pragma("foreign_keys", 0)
         try:
-            return self.write(change)
+            return self.write(checked)
         finally:
             self.pragma("foreign_keys", 1)
 
@@ -96,8 +146,8 @@ def open_store(settings: Settings) -> SqliteStore:
     from .schema import migrate
 
     store = store_at(settings.database_url)
-    database.initialize(store)
     migrate(store)
+    database.initialize(store)  # not before: other threads take it for ready
     return store
 
 
@@ -151,6 +201,19 @@ def transaction(verb: Callable[P, T]) -> Callable[P, T]:
     return run
 
 
+def statement(verb: Callable[P, T]) -> Callable[P, T]:
+    """Make `verb`, which writes by one statement, take its turn among the writers. The database
+    makes a transaction of a single statement by itself, which saves BEGIN and COMMIT: 12 µs."""
+
+    @wraps(verb)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        if database.in_transaction():
+            return verb(*args, **kwargs)
+        return cast(T, database.write_one(lambda: verb(*args, **kwargs)))
+
+    return run
+
+
 class prepared:  # noqa: N801 - a decorator
     """A Peewee query that is built once and run many times.
 
@@ -200,7 +263,7 @@ def padded(ids: Sequence[str]) -> tuple[str, ...]:
     """`ids`, the last one repeated up to a power of two, for `IN (…)`: so that a handful of
     statements serves lists of every length."""
     size = 1 << max(0, len(ids) - 1).bit_length()
-    return (*ids, *ids[-1:] * (size - len(ids)))
+    return (*ids, *[ids[-1] for _ in range(size - len(ids))]) if ids else ()
 
 
 def insertion(model: type[Model], fields: Sequence[str]) -> prepared:

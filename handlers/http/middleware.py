@@ -1,6 +1,5 @@
 """Around every request: its id, its database connection, its log line, and one shape of error."""
 
-import logging
 import os
 import threading
 import time
@@ -12,9 +11,8 @@ from db.database import database, open_store
 from db.settings import ON_LAMBDA, settings
 
 from .endpoint import pending_request
+from .logs import log, log_request
 from .problems import RESPONSE_TOO_LARGE, Problem, chalice_problem, problem_response
-
-log = logging.getLogger("confab")
 
 CORS = CORSConfig(
     allow_headers=[
@@ -49,17 +47,12 @@ def serve(request: Request, get_response: Callable[[Request], Response]) -> Resp
         if database.obj is not None and not database.is_closed():
             database.close()
     response = _finished(request, response, request_id)
-    log.info(
-        "%s %s",
+    log_request(
+        request_id,
         request.method,
         request.path,
-        extra={
-            "request_id": request_id,
-            "method": request.method,
-            "route": request.path,
-            "status": response.status_code,
-            "ms": round((time.perf_counter() - started) * 1000, 2),
-        },
+        response.status_code,
+        time.perf_counter() - started,
     )
     return response
 
