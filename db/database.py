@@ -119,7 +119,8 @@ class SqliteStore(SqliteDatabase):
 
         def checked() -> T:
             result = change()
-            if orphan := self.execute_sql("PRAGMA foreign_key_check").fetchone():
+            orphan = self.execute_sql("PRAGMA foreign_key_check").fetchone()  # type: ignore[no-untyped-call]
+            if orphan:
                 raise IntegrityError(f"rows of {orphan[0]} would be left without their {orphan[2]}")
             return result
 
