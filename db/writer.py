@@ -95,7 +95,7 @@ def _repeat_finished(
         f"The message is {row.status} at {len(text)} code points: nothing can be appended, "
         "unless it is reopened by setting its status to in_progress.",
         length=len(text),
-        status=row.status,
+        message_status=row.status,
     )
 
 

@@ -1,0 +1,168 @@
+"""Every problem that a route can answer: provoked there, in the one shape, and on the API's page."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import peewee
+import pytest
+from chalice.app import RouteEntry
+
+from app import app
+from db.clock import new_id
+from handlers import chat
+from handlers.http import middleware, problems
+from handlers.http.endpoint import MAX_BODY
+from handlers.http.openapi import describe
+from handlers.http.problems import Kind
+
+from .clients import Answer, Api, assert_problem
+from .conftest import PROJECT
+from .world import ROUTES, USER, World, make_world, name_of, request_for
+
+KINDS = [value for value in vars(problems).values() if isinstance(value, Kind)]
+
+
+class Scene(NamedTuple):
+    """A route with all that is needed to make a request to it go wrong."""
+
+    route: RouteEntry
+    api: Api
+    world: World
+    strangers_key: str
+    monkeypatch: pytest.MonkeyPatch
+    configure: Callable[..., None]
+
+    def send(self, world: World | None = None, **rest: object) -> Answer:
+        return request_for(self.route, world or self.world).send(self.api, **rest)
+
+    def send_with(self, **headers: str | None) -> Answer:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.send(headers=named)
+
+    def fails_with(self, error: Exception) -> Answer:
+        def fail(**arguments: object) -> None:
+            raise error
+
+        self.monkeypatch.setattr(self.route.view_function.endpoint, "function", fail)
+        return self.send()
+
+
+@pytest.fixture
+def scene(
+    request: pytest.FixtureRequest,
+    api: Api,
+    strangers_key: str,
+    monkeypatch: pytest.MonkeyPatch,
+    configure: Callable[..., None],
+) -> Scene:
+    api.headers["X-User-Id"] = USER
+    return Scene(request.param, api, make_world(), strangers_key, monkeypatch, configure)
+
+
+def reuse_a_key(scene: Scene) -> Answer:
+    first = {"project_id": PROJECT, "title": "Another request"}
+    scene.api.post("/api/v1/conversations", first, headers={"Idempotency-Key": "k"})
+    return scene.send_with(Idempotency_Key="k")
+
+
+def answer_too_much(scene: Scene) -> Answer:
+    scene.monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "confab")
+    scene.monkeypatch.setattr(middleware, "MAX_RESPONSE", 3)
+    return scene.send()
+
+
+def append_to_a_finished_message(scene: Scene) -> Answer:
+    request = request_for(scene.route, scene.world)
+    request._replace(json={**request.json, "status": "completed"}).send(scene.api)
+    return request._replace(json={**request.json, "offset": 1_000}).send(scene.api)
+
+
+def repeat_while_the_first_runs(scene: Scene) -> Answer:
+    answers = []
+
+    def ask(history: object) -> list[str]:
+        answers.append(scene.send_with(Idempotency_Key="k"))
+        return ["Hello"]
+
+    scene.monkeypatch.setattr(chat, "ask", ask)
+    assert scene.send_with(Idempotency_Key="k").status == 200
+    return answers[0]
+
+
+def ask_a_model_that_is_away(scene: Scene) -> Answer:
+    scene.configure(chat_base_url="http://127.0.0.1:1")
+    return scene.send()
+
+
+PROVOKE: dict[Kind, Callable[[Scene], Answer]] = {
+    problems.MALFORMED: lambda scene: scene.send(body=b'{"title": '),
+    problems.UNAUTHENTICATED: lambda scene: scene.send_with(X_API_Key=None),
+    problems.NOT_SIGNED_ON: lambda scene: scene.send_with(X_User_Id=None),
+    problems.OTHER_PROJECT: lambda scene: scene.send_with(X_API_Key=scene.strangers_key),
+    problems.NO_CONVERSATION: lambda scene: scene.send(
+        scene.world._replace(conversation_id=new_id())
+    ),
+    problems.NO_MESSAGE: lambda scene: scene.send(scene.world._replace(message_id=new_id())),
+    problems.OFFSET_CONFLICT: lambda scene: request_for(scene.route, scene.world)
+    ._replace(json={"offset": 1_000, "delta": "!"})
+    .send(scene.api),
+    problems.STREAM_FINISHED: append_to_a_finished_message,
+    problems.REQUEST_IN_PROGRESS: repeat_while_the_first_runs,
+    problems.STALE_PRECONDITION: lambda scene: scene.send_with(If_Match='"99"'),
+    problems.PAYLOAD_TOO_LARGE: lambda scene: scene.send(body=b" " * (MAX_BODY + 1)),
+    problems.UNSUPPORTED_MEDIA_TYPE: lambda scene: scene.send_with(Content_Type="text/xml"),
+    problems.INVALID: lambda scene: scene.send(unknown_parameter=1),
+    problems.IDEMPOTENCY_KEY_REUSED: reuse_a_key,
+    problems.RESPONSE_TOO_LARGE: answer_too_much,
+    problems.INTERNAL: lambda scene: scene.fails_with(RuntimeError("the password is tiger")),
+    problems.MODEL_FAILED: ask_a_model_that_is_away,
+    problems.UNAVAILABLE: lambda scene: scene.fails_with(peewee.OperationalError("locked")),
+}
+
+
+def is_documented(route: RouteEntry, kind: Kind) -> bool:
+    operation = describe(app)["paths"][route.uri_pattern][route.method.lower()]
+    if str(kind.status) not in operation["responses"]:
+        return False
+    content = operation["responses"][str(kind.status)]["content"]
+    return kind.type in content[problems.MEDIA_TYPE]["schema"]["properties"]["type"]["enum"]
+
+
+PAIRS = [(route, kind) for route in ROUTES for kind in PROVOKE]
+DOCUMENTED = [(route, kind) for route, kind in PAIRS if is_documented(route, kind)]
+# What cannot be provoked where it is not documented, because there is nothing to send it in.
+OF_ONE_ROUTE = {
+    problems.OFFSET_CONFLICT,
+    problems.STREAM_FINISHED,
+    problems.REQUEST_IN_PROGRESS,
+    problems.MODEL_FAILED,
+}
+OF_BODIES = {problems.MALFORMED, problems.PAYLOAD_TOO_LARGE, problems.UNSUPPORTED_MEDIA_TYPE}
+
+
+def pairs(chosen: list[tuple[RouteEntry, Kind]]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(
+        ("scene", "kind"),
+        chosen,
+        indirect=["scene"],
+        ids=[f"{name_of(route)}-{kind.slug}" for route, kind in chosen],
+    )
+
+
+def test_every_kind_of_problem_has_its_test():
+    assert {*PROVOKE, problems.METHOD_NOT_ALLOWED} == set(KINDS)
+
+
+@pairs(DOCUMENTED)
+def test_a_documented_problem_is_what_a_route_answers(scene: Scene, kind: Kind):
+    answer = PROVOKE[kind](scene)
+    assert_problem(answer, kind.status, kind.slug)
+    assert answer.headers["access-control-allow-origin"] == "*"
+
+
+@pairs([(r, k) for r, k in PAIRS if (r, k) not in DOCUMENTED and k not in OF_ONE_ROUTE | OF_BODIES])
+def test_a_route_has_no_problem_that_is_not_documented(scene: Scene, kind: Kind):
+    answer = PROVOKE[kind](scene)
+    if answer.status >= 400:
+        known = [k for r, k in DOCUMENTED if r is scene.route and k.status == answer.status]
+        assert answer.json["type"] in [k.type for k in known]
