@@ -1,13 +1,17 @@
 """What all tests share: a fresh database file each, callers, and clients for the routes."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
 
 from app import app
+from db import clock as db_clock
 from db.api_key import ApiKey
+from db.conversation import Conversation
 from db.database import SqliteStore, database, open_store
 from db.scope import Scope
 from db.settings import Settings, settings
@@ -43,6 +47,39 @@ def store(tmp_path: Path, configure: Callable[..., None]) -> Iterator[SqliteStor
     yield store
     store.close_all()
     database.initialize(None)
+
+
+class Clock:
+    """The time as the store sees it, in the place of `datetime` and `time`."""
+
+    ahead = 0.0  # seconds
+
+    def move(self, seconds: float) -> None:
+        self.ahead += seconds
+
+    def now(self, zone: tzinfo) -> datetime:
+        return datetime.now(zone) + timedelta(seconds=self.ahead)
+
+    def time_ns(self) -> int:
+        return time.time_ns() + int(self.ahead * 1e9)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock that goes as the real one does, until the test moves it."""
+    moved = Clock()
+    monkeypatch.setattr(db_clock, "datetime", moved)
+    monkeypatch.setattr(db_clock, "time", moved)
+    monkeypatch.setattr(db_clock, "_newest", 0)
+    return moved
+
+
+@pytest.fixture
+def conversation_id() -> str:
+    """An empty conversation of nobody in particular."""
+    row = Conversation.start(Scope(), PROJECT)
+    database.close()
+    return row.id
 
 
 @pytest.fixture
