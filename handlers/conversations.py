@@ -12,7 +12,7 @@ from db.message import MessageRow
 from .http.caller import AnyCaller
 from .http.endpoint import ANY, Reply, endpoint
 from .http.preconditions import IfMatch, IfNoneMatch, etag
-from .http.types import ABSENT, Strict, Timestamp, Title, Uuid, changes
+from .http.types import ABSENT, Id, Strict, Timestamp, Title, Uuid, changes
 from .messages import MessageResponse
 
 routes = Blueprint(__name__)
@@ -23,8 +23,8 @@ CONVERSATIONS = "/api/v1/conversations"
 class ConversationResponse(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
-    id: str
-    project_id: str
+    id: Id
+    project_id: Id
     title: str | None
     messages: list[MessageResponse]
     created_at: Timestamp

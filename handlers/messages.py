@@ -9,7 +9,7 @@ from db.message import Draft, Message
 
 from .http.caller import AnyCaller
 from .http.endpoint import ANY, Reply, endpoint
-from .http.types import ABSENT, Cursors, Strict, Timestamp, Uuid, changes, without_nul
+from .http.types import ABSENT, Cursors, Id, Strict, Timestamp, Uuid, changes, without_nul
 
 routes = Blueprint(__name__)
 
@@ -29,8 +29,8 @@ Metadata = Annotated[dict[str, Any] | None, Field(description="Any JSON object."
 class MessageResponse(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
-    id: str
-    conversation_id: str
+    id: Id
+    conversation_id: Id
     role: Role
     content: str | Parts
     status: Status
@@ -63,8 +63,8 @@ class MessagePage(BaseModel):
 
     messages: list[MessageResponse]
     has_more: bool
-    first_id: str | None
-    last_id: str | None
+    first_id: Id | None
+    last_id: Id | None
 
 
 class MessageQuery(Cursors):

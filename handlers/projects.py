@@ -9,7 +9,7 @@ from db.conversation import Conversation, ConversationSlice
 
 from .http.caller import KeyHolder, SignedOnUser
 from .http.endpoint import ANY, endpoint
-from .http.types import Cursors, Strict, Text, Timestamp, Title, Uuid
+from .http.types import Cursors, Id, Strict, Text, Timestamp, Title, Uuid
 
 routes = Blueprint(__name__)
 
@@ -20,20 +20,20 @@ class ProjectConversation(BaseModel):
     model_config = ConfigDict(from_attributes=True, title="Conversation")
 
     type: Literal["conversation"] = "conversation"
-    id: str
+    id: Id
     title: str | None
     created_at: Timestamp
     is_archived: bool
     project_id: str
     user_id: str | None
-    last_message_id: str | None
+    last_message_id: Id | None
 
 
 class Page(BaseModel):
     data: list[ProjectConversation]
     has_more: bool
-    first_id: str | None
-    last_id: str | None
+    first_id: Id | None
+    last_id: Id | None
 
 
 class PageQuery(Cursors):

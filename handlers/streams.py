@@ -17,7 +17,7 @@ from db.feed import FeedEvent
 from .http.caller import AnyCaller
 from .http.endpoint import ANY, Headers, endpoint
 from .http.problems import OFFSET_CONFLICT, STREAM_FINISHED
-from .http.types import Strict, Text, Timestamp, Uuid
+from .http.types import Id, Strict, Text, Timestamp, Uuid
 from .messages import MESSAGES, MessageResponse, Status
 
 routes = Blueprint(__name__)
@@ -35,7 +35,7 @@ class AppendRequest(Strict):
 class AppendResponse(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
-    id: str
+    id: Id
     status: Status
     length: int = Field(description="In code points.")
     updated_at: Timestamp
@@ -58,7 +58,7 @@ class LastEventId(Headers):
 class ConversationChanged(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
-    id: str
+    id: Id
     title: str | None
     is_archived: bool
 

@@ -54,8 +54,11 @@ _CANONICAL = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # Any text but NUL.
 Text = Annotated[str, AfterValidator(without_nul)]
 
-# A UUID in any of its spellings, as the store has it: lower case, with hyphens.
-Uuid = Annotated[str, AfterValidator(_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]
+# A UUID as the store has it: lower case, with hyphens.
+Id = Annotated[str, WithJsonSchema({"type": "string", "format": "uuid"})]
+
+# In any of its spellings, made an Id.
+Uuid = Annotated[Id, AfterValidator(_uuid)]
 
 
 def _title(title: str) -> str:

@@ -1,0 +1,144 @@
+"""The API's page is valid, and says what the routes take and answer: no more and no less."""
+
+import inspect
+import re
+from typing import Any, get_type_hints
+
+import pytest
+from chalice.app import RouteEntry
+
+from app import app
+from handlers.http.caller import SignedOnUser
+from handlers.http.openapi import describe
+from handlers.service import openapi
+
+from .clients import Answer, Api
+from .world import ROUTES, USER, make_world, name_of, request_for
+
+jsonschema = pytest.importorskip("jsonschema")
+openapi_spec_validator = pytest.importorskip("openapi_spec_validator")
+
+PAGE = describe(app)
+# The gateway's, not the endpoint's: the same on every answer, and no client's business.
+OF_THE_GATEWAY = re.compile("content-type|access-control-.*")
+every_route = pytest.mark.parametrize("route", ROUTES, ids=name_of)
+
+
+def operation(route: RouteEntry) -> dict[str, Any]:
+    return PAGE["paths"][route.uri_pattern][route.method.lower()]
+
+
+def names(route: RouteEntry, place: str) -> set[str]:
+    return {p["name"] for p in operation(route)["parameters"] if p["in"] == place}
+
+
+def parameters_of(route: RouteEntry) -> dict[str, Any]:
+    """The function's own, as Python sees them."""
+    hints = get_type_hints(inspect.unwrap(route.view_function), include_extras=True)
+    return {name: hint for name, hint in hints.items() if name != "return"}
+
+
+def accepts(schema: dict[str, Any], value: Any) -> bool:
+    root = {**schema, "components": PAGE["components"]}
+    return jsonschema.Draft202012Validator(root).is_valid(value)
+
+
+def assert_documented(route: RouteEntry, answer: Answer) -> None:
+    """Its status, headers and body are those of the page."""
+    documented = operation(route)["responses"][str(answer.status)]
+    known = {name.lower() for name in documented["headers"]}
+    assert {name for name in answer.headers if not OF_THE_GATEWAY.fullmatch(name)} <= known
+    assert bool(answer.body) == ("content" in documented)
+    if answer.body:
+        media_type = answer.headers["content-type"]
+        body = answer.json if media_type.endswith("json") else answer.body.decode()
+        assert accepts(documented["content"][media_type]["schema"], body)
+
+
+def test_the_page_is_valid_openapi_3_1():
+    openapi_spec_validator.validate(PAGE)
+
+
+def test_the_page_is_served(api: Api):
+    assert api.get("/openapi.json").json == openapi() == PAGE
+
+
+def test_every_route_is_on_the_page_and_no_other():
+    served = {(route.uri_pattern, route.method.lower()) for route in ROUTES}
+    assert served == {(path, method) for path, item in PAGE["paths"].items() for method in item}
+
+
+@every_route
+def test_an_operation_is_named_after_its_function_and_explained(route: RouteEntry):
+    page = operation(route)
+    assert page["operationId"] == name_of(route)
+    assert inspect.getdoc(route.view_function).startswith(page["summary"])
+    assert page["tags"][0] in {tag["name"] for tag in PAGE["tags"] if tag["description"]}
+
+
+@every_route
+def test_every_parameter_is_on_the_page(route: RouteEntry):
+    taken = parameters_of(route)
+    of_model = getattr(taken.pop("headers", None), "model_fields", {})
+    headers = {field.alias for field in of_model.values()}
+    if taken.pop("caller", None):
+        headers.add("X-User-Id")
+    if route.method == "POST":
+        headers.add("Idempotency-Key")
+    taken.pop("once", None)
+    assert names(route, "header") == headers
+    assert names(route, "query") == set(getattr(taken.pop("query", None), "model_fields", ()))
+    assert ("requestBody" in operation(route)) == bool(taken.pop("body", None))
+    assert names(route, "path") == set(taken) == set(re.findall("{(.*?)}", route.uri_pattern))
+
+
+@every_route
+def test_a_key_and_a_signed_on_user_are_required_where_they_are(route: RouteEntry):
+    caller = parameters_of(route).get("caller")
+    assert operation(route).get("security") == ([{"ApiKey": []}] if caller else None)
+    required = {p["name"] for p in operation(route)["parameters"] if p["required"]}
+    assert ("X-User-Id" in required) == (caller is SignedOnUser)
+
+
+@pytest.fixture
+def alice_api(api: Api) -> Api:
+    api.headers["X-User-Id"] = USER
+    return api
+
+
+@every_route
+def test_a_good_request_is_answered_as_the_page_says(route: RouteEntry, alice_api: Api):
+    answer = request_for(route, make_world()).send(alice_api, headers={"Idempotency-Key": "k"})
+    assert answer.status == route.view_function.endpoint.status
+    assert_documented(route, answer)
+
+
+@every_route
+def test_a_problem_is_answered_as_the_page_says(route: RouteEntry, alice_api: Api):
+    answer = request_for(route, make_world()).send(alice_api, unknown_parameter=1)
+    assert answer.status == 422
+    assert_documented(route, answer)
+
+
+@pytest.mark.parametrize("route", [r for r in ROUTES if operation(r).get("security")], ids=name_of)
+def test_a_missing_key_is_answered_as_the_page_says(route: RouteEntry, alice_api: Api):
+    answer = request_for(route, make_world()).send(alice_api, headers={"X-API-Key": None})
+    assert answer.status == 401
+    assert_documented(route, answer)
+
+
+def test_304_is_answered_as_the_page_says(alice_api: Api):
+    route = next(route for route in ROUTES if name_of(route) == "get_conversation")
+    answer = request_for(route, make_world()).send(alice_api, headers={"If-None-Match": "*"})
+    assert answer.status == 304
+    assert_documented(route, answer)
+
+
+@pytest.mark.parametrize("route", [r for r in ROUTES if "requestBody" in operation(r)], ids=name_of)
+def test_the_page_and_the_route_agree_on_a_body(route: RouteEntry, alice_api: Api):
+    schema = operation(route)["requestBody"]["content"]["application/json"]["schema"]
+    good = request_for(route, make_world())
+    bad = good._replace(json={**good.json, "unknown": 1})
+    assert accepts(schema, good.json)
+    assert not accepts(schema, bad.json)
+    assert bad.send(alice_api).status == 422
