@@ -6,8 +6,8 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
@@ -109,8 +109,19 @@ class SqliteStore(SqliteDatabase):
         with self._writer:
             return statement()
 
-    def snapshot(self) -> AbstractContextManager[Any]:
-        return cast(AbstractContextManager[Any], self.atomic())
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """A read transaction: every query in it sees the same state. In SQL of its own, since
+        Peewee's bookkeeping for nested writes takes 7 µs of a read's 60."""
+        if self.in_transaction():
+            yield
+            return
+        connection = self.connection()  # type: ignore[no-untyped-call]
+        connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            connection.execute("COMMIT")
 
     def alone(self, change: Callable[[], T]) -> T:
         """Run a change of the schema while nobody writes. Foreign keys rest until its end, since
