@@ -100,6 +100,9 @@ class Endpoint:
         self.query = TypeAdapter(self.query_model) if self.query_model else _NO_QUERY
         self.takes_once = hints.pop("once", None) is not None
         self.headers_model: type[BaseModel] | None = hints.pop("headers", None)
+        self.headers = TypeAdapter(self.headers_model) if self.headers_model else None
+        fields = self.headers_model.model_fields if self.headers_model else {}
+        self.header_names = [field.alias or name for name, field in fields.items()]
         self.path = {name: TypeAdapter(hint) for name, hint in hints.items()}
         self.has_project = "project_id" in self.path
 
@@ -124,8 +127,9 @@ class Endpoint:
             query = _parse(self.query, _single(request.query_params), "query")
             if self.query_model is not None:
                 arguments["query"] = query
-        if self.headers_model is not None:
-            arguments["headers"] = _parse_headers(self.headers_model, headers)
+        if self.headers is not None:
+            given = {name: headers[name] for name in self.header_names if name in headers}
+            arguments["headers"] = _parse(self.headers, given, "header")
         if self.body is not None:
             arguments["body"] = _parse(self.body, _json(_raw(request), headers), "body")
         elif raw := _raw(request):
@@ -193,15 +197,6 @@ def _parse(adapter: TypeAdapter[Any], value: Any, *where: str) -> Any:
     first = details[0]
     field = ".".join(str(part) for part in first["loc"])
     raise Problem(INVALID, f"{field}: {first['msg']}.", errors=details)
-
-
-def _parse_headers(model: type[BaseModel], headers: Mapping[str, str]) -> BaseModel:
-    given = {}
-    for name, info in model.model_fields.items():
-        alias = info.alias or name
-        if (value := headers.get(alias)) is not None:
-            given[alias] = value
-    return _parse(TypeAdapter(model), given, "header")
 
 
 def _single(params: Any) -> dict[str, Any]:
