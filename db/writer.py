@@ -12,7 +12,7 @@ from .errors import ConversationNotFound, OffsetConflict, StreamFinished
 from .event import DELTA, DONE, Event
 from .message import Message
 from .scope import EVERYTHING, Scope
-from .stream import IN_PROGRESS, Stream, StreamRow
+from .stream import IN_PROGRESS, Stream, StreamRow, WriterGone, settling
 
 INCOMPLETE = "incomplete"
 
@@ -26,6 +26,7 @@ class Progress(NamedTuple):
     updated_at: str
 
 
+@settling
 @transaction
 def append(
     scope: Scope,
@@ -44,8 +45,10 @@ def append(
     conversation = Conversation.lock(scope, conversation_id)
     stream = Stream.find(conversation_id, message_id)
     final = status if status != IN_PROGRESS else None
-    if stream is None or stream.is_silent:
+    if stream is None:
         return _repeat_finished(conversation_id, message_id, offset, delta, final)
+    if stream.is_silent:
+        raise WriterGone({conversation_id})
     end = offset + len(delta)
     if offset != stream.length:
         stored = end <= stream.length and _text(stream)[offset:end] == delta
@@ -84,10 +87,6 @@ def _repeat_finished(
     """The answer to an append that comes too late: fine if it repeats what is there."""
     row = Message.stored(conversation_id, message_id)
     text = row.content if isinstance(row.content, str) else ""
-    if row.status == IN_PROGRESS:  # its writer went silent, and nobody has looked since
-        stream = Stream.find(conversation_id, message_id)
-        text = _text(stream) if stream else text
-        row = row._replace(status=INCOMPLETE)
     end = offset + len(delta)
     if end <= len(text) and text[offset:end] == delta and final in (None, row.status):
         return Progress(message_id, row.status, len(text), row.updated_at)
