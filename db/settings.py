@@ -53,6 +53,11 @@ class Settings(BaseModel):
         description="Seconds a whole answer may take (API Gateway gives up after 29), and the "
         "longest silence in it.",
     )
+    only_route: str | None = Field(
+        default=None,
+        description="The one route that a function of `build/per-function.json` serves, e.g. "
+        "`GET /health`; the template sets it. Default: all.",
+    )
     log_level: str = Field(
         default="INFO",
         pattern="^(DEBUG|INFO|WARNING|ERROR)$",

@@ -12,7 +12,7 @@ from db.settings import ON_LAMBDA, settings
 
 from .endpoint import pending_request
 from .logs import log, log_request
-from .problems import RESPONSE_TOO_LARGE, Problem, chalice_problem, problem_response
+from .problems import MISDIRECTED, RESPONSE_TOO_LARGE, Problem, chalice_problem, problem_response
 
 CORS = CORSConfig(
     allow_headers=[
@@ -37,6 +37,7 @@ def serve(request: Request, get_response: Callable[[Request], Response]) -> Resp
     started = time.perf_counter()
     request_id = request.lambda_context.aws_request_id
     try:
+        _refuse_other_routes(request)
         _open_once()
         pending_request.set(request)
         response = get_response(request)
@@ -55,6 +56,13 @@ def serve(request: Request, get_response: Callable[[Request], Response]) -> Resp
         time.perf_counter() - started,
     )
     return response
+
+
+def _refuse_other_routes(request: Request) -> None:
+    """A function for one route has that route's memory, time and permissions."""
+    only = settings().only_route
+    if only is not None and only != (asked := f"{request.method} {request.path}"):
+        raise Problem(MISDIRECTED, f"This function serves {only} alone: {asked} has its own.")
 
 
 def _open_once() -> None:

@@ -38,6 +38,7 @@ REQUEST_IN_PROGRESS = Kind(409, "request-in-progress", "The first request still 
 STALE_PRECONDITION = Kind(412, "stale-precondition", "The conversation has changed")
 PAYLOAD_TOO_LARGE = Kind(413, "payload-too-large", "The body is too large")
 UNSUPPORTED_MEDIA_TYPE = Kind(415, "unsupported-media-type", "The body must be JSON")
+MISDIRECTED = Kind(421, "misdirected-request", "The function serves another route")
 INVALID = Kind(422, "invalid", "The request is well-formed but invalid")
 IDEMPOTENCY_KEY_REUSED = Kind(
     422, "idempotency-key-reused", "The Idempotency-Key belongs to another request"
