@@ -33,7 +33,7 @@ class ApiKey(Model):
 
     class Meta:
         database = database
-        table_name = "api_key"
+        legacy_table_names = False
         without_rowid = True
 
     @classmethod

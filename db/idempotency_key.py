@@ -34,7 +34,7 @@ class IdempotencyKey(Model):
 
     class Meta:
         database = database
-        table_name = "idempotency_key"
+        legacy_table_names = False
         primary_key = CompositeKey("caller", "key")
         without_rowid = True
         indexes = ((("created_at",), False),)

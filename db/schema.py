@@ -1,5 +1,10 @@
-"""The schema's versions: numbered files in `migrations/`, applied in order and recorded."""
+"""The schema's versions: numbered files in `migrations/`, applied in order and recorded.
 
+Of Peewee's helpers in them, those that SQLite has no ALTER for (`add_not_null`, `drop_not_null`,
+`alter_column_type`) write the table anew and lose its WITHOUT ROWID: write it anew by hand.
+"""
+
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +23,10 @@ from .stream import Stream
 MODELS: Sequence[type[Model]] = (Conversation, Message, Event, Stream, ApiKey, IdempotencyKey)
 DIRECTORY = Path(__file__).parent / "migrations"
 
+log = logging.getLogger("confab")
+# Peewee's own line, "up: 0001_initial", would go past the server's log, and mean nothing there.
+logging.getLogger("peewee.migrations").setLevel(logging.WARNING)
+
 
 def runner(store: Database, directory: Path = DIRECTORY) -> Runner:
     return Runner(store, str(directory))
@@ -32,7 +41,10 @@ def migrate(store: SqliteStore, directory: Path = DIRECTORY) -> list[str]:
     with store.connection_context():
         if not pending(store, directory):
             return []
-        return store.alone(lambda: runner(store, directory).up())
+        applied = store.alone(lambda: runner(store, directory).up())
+    for name in applied:
+        log.info("Applied migration %s", name)
+    return applied
 
 
 def pending(store: Database, directory: Path = DIRECTORY) -> list[str]:

@@ -1,0 +1,242 @@
+"""The schema: from whatever state, whoever starts at that moment, to what the models say."""
+
+import json
+import logging
+import multiprocessing
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import peewee
+import pytest
+from playhouse.schema_diff import diff_models
+
+from db import schema
+from db.conversation import Conversation
+from db.database import SqliteStore, database, open_store
+from db.message import Message
+from db.scope import EVERYTHING
+from db.settings import settings
+from handlers.http import logs
+
+NAMES = sorted(path.stem for path in schema.DIRECTORY.glob("[0-9]*.py"))
+INITIAL = "0001_initial"
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A copy of the migrations, for tests to add later ones to."""
+    return Path(shutil.copytree(schema.DIRECTORY, tmp_path / "migrations"))
+
+
+def add(directory: Path, name: str, *statements: str) -> None:
+    body = "".join(f"    {statement}\n" for statement in statements)
+    (directory / f"{name}.py").write_text(f"def up(migrator, db):\n{body}")
+
+
+@pytest.fixture
+def blank(tmp_path: Path) -> Iterator[SqliteStore]:
+    """A database that has nothing yet, and that the models are bound to."""
+    bound, blank = database.obj, SqliteStore(str(tmp_path / "blank.db"))
+    database.initialize(blank)
+    yield blank
+    blank.close_all()
+    database.initialize(bound)
+
+
+def statements(store: SqliteStore) -> dict[str, str]:
+    """What SQLite keeps of each CREATE: types, NOT NULL, keys, WITHOUT ROWID and all."""
+    rows = store.execute_sql(
+        "SELECT type || ' ' || name, sql FROM sqlite_master WHERE tbl_name != 'schema_migration'"
+    )
+    return dict(rows.fetchall())
+
+
+def recorded(store: SqliteStore) -> list[str]:
+    return [name for (name,) in store.execute_sql("SELECT name FROM schema_migration ORDER BY id")]
+
+
+def test_the_models_and_the_migrated_schema_have_the_same_columns_and_indexes(store: SqliteStore):
+    assert not diff_models(store, schema.MODELS)
+
+
+def test_the_models_and_the_migrated_schema_are_made_by_the_same_statements(
+    store: SqliteStore, blank: SqliteStore
+):
+    blank.create_tables(schema.MODELS)
+    assert statements(store) == statements(blank)
+
+
+def test_a_blank_file_gets_every_migration_in_order(blank: SqliteStore):
+    assert schema.migrate(blank) == NAMES
+    assert recorded(blank) == NAMES
+    assert schema.version(blank) == NAMES[-1]
+
+
+def test_an_empty_database_has_no_version(blank: SqliteStore):
+    assert schema.version(blank) is None
+    assert schema.pending(blank) == NAMES
+
+
+def test_migrating_twice_changes_nothing(store: SqliteStore):
+    before = statements(store), recorded(store)
+    assert schema.migrate(store) == []
+    assert (statements(store), recorded(store)) == before
+
+
+# Rows as the first version wrote them, never to be changed.
+OLDEST_ROWS = """
+    INSERT INTO conversation (id, project_id, title, is_archived, created_at, updated_at,
+        last_message_id, version) VALUES ('0198c5a6-0000-7000-8000-000000000001', 'p', 'Planning',
+        0, '2026-01-01T00:00:00.000Z', '2026-01-01T00:00:00.000Z',
+        '0198c5a6-0000-7000-8000-000000000002', 1);
+    INSERT INTO message (conversation_id, position, id, role, content, content_type, status,
+        created_at, updated_at, revision) VALUES ('0198c5a6-0000-7000-8000-000000000001', 1,
+        '0198c5a6-0000-7000-8000-000000000002', 'user', 'Hello', 'text', 'completed',
+        '2026-01-01T00:00:00.000Z', '2026-01-01T00:00:00.000Z', 1);
+"""
+OLDEST_CONVERSATION = "0198c5a6-0000-7000-8000-000000000001"
+
+
+@pytest.fixture
+def oldest(blank: SqliteStore) -> SqliteStore:
+    """A database of the first version, with data in it."""
+    schema.runner(blank).up(INITIAL)
+    blank.connection().executescript(OLDEST_ROWS)
+    blank.close()
+    return blank
+
+
+def test_the_oldest_schema_is_brought_up_to_date_with_its_data(oldest: SqliteStore):
+    assert schema.migrate(oldest) == [name for name in NAMES if name != INITIAL]
+    assert not diff_models(oldest, schema.MODELS)
+    assert Conversation.find(EVERYTHING, OLDEST_CONVERSATION).title == "Planning"
+    assert [m.content for m in Message.page_for(EVERYTHING, OLDEST_CONVERSATION).rows] == ["Hello"]
+
+
+def test_a_later_migration_finds_the_data_that_is_there(oldest: SqliteStore, directory: Path):
+    add(
+        directory,
+        "9998_add_language",
+        "from peewee import TextField",
+        "migrator.migrate(migrator.add_column('conversation', 'language', TextField(default='')))",
+        "db.execute_sql(\"UPDATE conversation SET language = 'en' WHERE title = 'Planning'\")",
+    )
+    assert schema.migrate(oldest, directory)[-1] == "9998_add_language"
+    assert oldest.execute_sql("SELECT language FROM conversation").fetchall() == [("en",)]
+    assert schema.migrate(oldest, directory) == []
+
+
+def test_a_table_can_be_written_anew_without_losing_what_refers_to_it(
+    oldest: SqliteStore, directory: Path
+):
+    before = statements(oldest)
+    add(
+        directory,
+        "9998_rewrite",
+        "made = dict(db.execute_sql(",
+        "    \"SELECT name, sql FROM sqlite_master WHERE tbl_name = 'conversation'\"))",
+        "table = made.pop('conversation')",
+        "db.execute_sql(table.replace('conversation', 'rewritten', 1))",
+        "db.execute_sql('INSERT INTO rewritten SELECT * FROM conversation')",
+        "db.execute_sql('DROP TABLE conversation')",
+        "db.execute_sql('ALTER TABLE rewritten RENAME TO conversation')",
+        "for index in made.values():",
+        "    db.execute_sql(index)",
+    )
+    schema.migrate(oldest, directory)
+    assert statements(oldest) == before
+    assert len(Message.page_for(EVERYTHING, OLDEST_CONVERSATION).rows) == 1
+    assert oldest.pragma("foreign_keys") == 1
+    Conversation.remove(EVERYTHING, OLDEST_CONVERSATION)
+    assert oldest.execute_sql("SELECT count(*) FROM message").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    "fault", ["raise ValueError('in the middle')", "db.execute_sql('SELECT * FROM nowhere')"]
+)
+def test_migrations_stopped_midway_leave_nothing_half_done(
+    oldest: SqliteStore, directory: Path, fault: str
+):
+    before = statements(oldest), recorded(oldest)
+    add(directory, "9998_whole", "db.execute_sql('CREATE TABLE topic (id TEXT)')")
+    create = "db.execute_sql('CREATE TABLE language (id TEXT)')"
+    add(directory, "9999_broken", create, "db.execute_sql('DROP TABLE event')", fault)
+    with pytest.raises((ValueError, peewee.OperationalError)):
+        schema.migrate(oldest, directory)
+    assert (statements(oldest), recorded(oldest)) == before
+
+    add(directory, "9999_broken", create)
+    assert schema.migrate(oldest, directory)[-2:] == ["9998_whole", "9999_broken"]
+
+
+def test_a_process_killed_in_a_migration_leaves_nothing_half_done(
+    oldest: SqliteStore, directory: Path
+):
+    before = statements(oldest), recorded(oldest)
+    add(
+        directory,
+        "9999_killed",
+        "import os, signal",
+        "db.execute_sql('CREATE TABLE language (id TEXT)')",
+        "db.execute_sql('DELETE FROM message')",
+        "os.kill(os.getpid(), signal.SIGKILL)",
+    )
+    oldest.close_all()
+    migrating = multiprocessing.get_context("spawn").Process(
+        target=migrate_file, args=(oldest.place, directory)
+    )
+    migrating.start()
+    migrating.join(60)
+    assert migrating.exitcode == -9
+    assert (statements(oldest), recorded(oldest)) == before
+    assert oldest.execute_sql("SELECT count(*) FROM message").fetchone() == (1,)
+
+
+def migrate_file(path: str, directory: Path) -> None:
+    schema.migrate(SqliteStore(path), directory)
+
+
+def test_a_schema_can_be_taken_down_and_put_up_again(store: SqliteStore):
+    before = statements(store)
+    with store.connection_context():
+        for _ in recorded(store):
+            store.alone(schema.runner(store).down)
+    assert statements(store) == {}
+    assert schema.version(store) is None
+    schema.migrate(store)
+    assert statements(store) == before
+
+
+def test_serving_goes_on_with_a_schema_newer_than_the_code(store: SqliteStore, directory: Path):
+    add(directory, "9999_later", "db.execute_sql('CREATE TABLE later (id TEXT)')")
+    schema.migrate(store, directory)
+    assert schema.migrate(store) == []
+    assert schema.version(store) == "9999_later"
+    assert Conversation.start(EVERYTHING, "p").project_id == "p"
+
+
+@pytest.fixture
+def unopened(configure: Callable[..., None], tmp_path: Path) -> Iterator[Path]:
+    """A process that has not had its first request yet, and the file it will open then."""
+    bound, file = database.obj, tmp_path / "new.db"
+    configure(database_url=f"sqlite:///{file}")
+    database.initialize(None)
+    yield file
+    if database.obj:
+        database.obj.close_all()
+    database.initialize(bound)
+
+
+def test_applied_migrations_are_told_in_the_servers_log(
+    unopened: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    logger = logging.getLogger("confab")
+    monkeypatch.setattr(logger, "handlers", [])
+    logs.configure("INFO")
+    open_store(settings())
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert [json.loads(line)["message"] for line in err.splitlines()] == [
+        f"Applied migration {name}" for name in NAMES
+    ]
