@@ -3,21 +3,30 @@
 import json
 import logging
 import multiprocessing
+import os
 import shutil
+import sqlite3
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import peewee
 import pytest
 from playhouse.schema_diff import diff_models
 
+from app import app
 from db import schema
 from db.conversation import Conversation
 from db.database import SqliteStore, database, open_store
 from db.message import Message
 from db.scope import EVERYTHING
-from db.settings import settings
+from db.settings import Settings, settings
 from handlers.http import logs
+
+from .clients import Api, InProcess, assert_problem
 
 NAMES = sorted(path.stem for path in schema.DIRECTORY.glob("[0-9]*.py"))
 INITIAL = "0001_initial"
@@ -152,6 +161,15 @@ def test_a_table_can_be_written_anew_without_losing_what_refers_to_it(
     assert oldest.execute_sql("SELECT count(*) FROM message").fetchone() == (0,)
 
 
+def test_a_migration_that_would_leave_orphans_is_taken_back(oldest: SqliteStore, directory: Path):
+    add(directory, "9998_lose", "db.execute_sql('DELETE FROM conversation')")
+    with pytest.raises(peewee.IntegrityError, match="rows of message"):
+        schema.migrate(oldest, directory)
+    assert recorded(oldest)[-1] != "9998_lose"
+    assert Conversation.find(EVERYTHING, OLDEST_CONVERSATION).title == "Planning"
+    assert oldest.pragma("foreign_keys") == 1
+
+
 @pytest.mark.parametrize(
     "fault", ["raise ValueError('in the middle')", "db.execute_sql('SELECT * FROM nowhere')"]
 )
@@ -216,6 +234,54 @@ def test_serving_goes_on_with_a_schema_newer_than_the_code(store: SqliteStore, d
     assert Conversation.start(EVERYTHING, "p").project_id == "p"
 
 
+PROCESSES = 8
+_together: Any = None  # a barrier, in each of the processes
+
+
+def _meet_at(barrier: Any) -> None:
+    global _together
+    _together = barrier
+
+
+def _start_serving(url: str) -> tuple[int, str]:
+    _together.wait(60)
+    store = open_store(Settings.read({"DATABASE_URL": url}))
+    try:
+        Conversation.start(EVERYTHING, "p")
+        return os.getpid(), store.pragma("journal_mode")
+    finally:
+        store.close_all()
+
+
+def test_processes_that_start_together_on_a_new_file_all_succeed(tmp_path: Path):
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        PROCESSES, spawn, initializer=_meet_at, initargs=(spawn.Barrier(PROCESSES),)
+    ) as pool:
+        for number in range(12):
+            journal_mode = "delete" if number % 4 == 0 else "wal"
+            file = tmp_path / f"{number}.db"
+            url = f"sqlite:///{file}?journal_mode={journal_mode}"
+            started = list(pool.map(_start_serving, [url] * PROCESSES, timeout=120))
+            assert len({pid for pid, _ in started}) == PROCESSES
+            assert {mode for _, mode in started} == {journal_mode}
+            with closing(sqlite3.connect(file)) as found:
+                names = found.execute("SELECT name FROM schema_migration ORDER BY id").fetchall()
+                assert names == [(name,) for name in NAMES]
+                assert found.execute("SELECT count(*) FROM conversation").fetchone() == (PROCESSES,)
+                assert found.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_file_is_changed_to_wal_as_soon_as_its_writer_is_done(tmp_path: Path):
+    file = tmp_path / "rollback-journal.db"
+    with closing(sqlite3.connect(file, check_same_thread=False)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        threading.Timer(0.2, writer.rollback).start()
+        store = SqliteStore(str(file))
+        assert store.pragma("journal_mode") == "wal"
+        store.close_all()
+
+
 @pytest.fixture
 def unopened(configure: Callable[..., None], tmp_path: Path) -> Iterator[Path]:
     """A process that has not had its first request yet, and the file it will open then."""
@@ -226,6 +292,26 @@ def unopened(configure: Callable[..., None], tmp_path: Path) -> Iterator[Path]:
     if database.obj:
         database.obj.close_all()
     database.initialize(bound)
+
+
+def test_requests_that_come_first_at_the_same_moment_all_find_the_schema(unopened: Path):
+    def first_request(_: int) -> int:
+        key = {"X-API-Key": "unknown"}  # looked for in the database
+        return Api(InProcess(app)).get("/api/v1/conversations", headers=key).status
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(first_request, range(8))) == [401] * 8
+
+
+def test_a_first_request_that_finds_the_database_locked_leaves_the_opening_to_the_next(
+    unopened: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(SqliteStore.PRAGMAS, "busy_timeout", 20)
+    api = Api(InProcess(app))
+    with closing(sqlite3.connect(unopened)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert_problem(api.get("/health"), 503, "unavailable")
+    assert api.get("/health").json["schema"] == NAMES[-1]
 
 
 def test_applied_migrations_are_told_in_the_servers_log(
