@@ -136,14 +136,18 @@ def _deltas(after: int, run: list[Any], messages: dict[str, MessageRow]) -> Iter
 def _within_budget(events: Iterator[FeedEvent]) -> list[FeedEvent]:
     batch, spent = [], 0
     for event in events:
-        batch.append(event)
-        if event.kind == MESSAGE:
-            spent += len(event.data.content)
-        elif event.kind == DELTA:
-            spent += len(event.data["delta"])
-        if spent > BUDGET:
+        spent += _size(event)
+        if batch and spent > BUDGET:
             break
+        batch.append(event)
     return batch
+
+
+def _size(event: FeedEvent) -> int:
+    """About how many code points it has as JSON."""
+    if event.kind == MESSAGE:
+        return len(str(event.data.content)) + len(str(event.data.metadata))
+    return len(event.data["delta"]) if event.kind == DELTA else 0
 
 
 def _messages(conversation_id: str, changes: list[Any]) -> dict[str, MessageRow]:
