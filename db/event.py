@@ -80,7 +80,7 @@ class Event(Model):
             else:
                 joined.append(delta._replace(text=None))
         if deltas:
-            _forget_message(deltas[0].conversation_id, deltas[0].message_id)
+            _forget_deltas(deltas[0].conversation_id, deltas[0].message_id)
         for row in joined:
             _insert(*row)
 
@@ -106,6 +106,15 @@ def _deltas(conversation_id: Any, message_id: Any) -> Any:
 def _forget_message(conversation_id: Any, message_id: Any) -> Any:
     return Event.delete().where(
         Event.conversation_id == conversation_id, Event.message_id == message_id
+    )
+
+
+@prepared
+def _forget_deltas(conversation_id: Any, message_id: Any) -> Any:
+    return Event.delete().where(
+        Event.conversation_id == conversation_id,
+        Event.message_id == message_id,
+        Event.kind == DELTA,
     )
 
 
