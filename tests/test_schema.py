@@ -1,11 +1,12 @@
 """The schema: from whatever state, whoever starts at that moment, to what the models say."""
 
 import json
-import logging
 import multiprocessing
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -23,11 +24,11 @@ from db.conversation import Conversation
 from db.database import SqliteStore, database, open_store
 from db.message import Message
 from db.scope import EVERYTHING
-from db.settings import Settings, settings
-from handlers.http import logs
+from db.settings import Settings
 
 from .clients import Api, InProcess, assert_problem
 
+ROOT = Path(__file__).parent.parent
 NAMES = sorted(path.stem for path in schema.DIRECTORY.glob("[0-9]*.py"))
 INITIAL = "0001_initial"
 
@@ -314,15 +315,25 @@ def test_a_first_request_that_finds_the_database_locked_leaves_the_opening_to_th
     assert api.get("/health").json["schema"] == NAMES[-1]
 
 
-def test_applied_migrations_are_told_in_the_servers_log(
-    unopened: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-):
-    logger = logging.getLogger("confab")
-    monkeypatch.setattr(logger, "handlers", [])
-    logs.configure("INFO")
-    open_store(settings())
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert [json.loads(line)["message"] for line in err.splitlines()] == [
-        f"Applied migration {name}" for name in NAMES
-    ]
+# As `chalice local` sets up the root logger before it serves.
+SERVE = """
+import logging, sys
+logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
+from chalice.test import Client
+from app import app
+assert Client(app).http.get("/health").status_code == 200
+"""
+
+
+def test_applied_migrations_are_told_in_the_servers_log_and_nowhere_else(tmp_path: Path):
+    served = subprocess.run(
+        [sys.executable, "-c", SERVE],
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": f"sqlite:///{tmp_path}/new.db"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert served.stdout == ""
+    told = [json.loads(line).get("message") for line in served.stderr.splitlines()]
+    assert told[: len(NAMES)] == [f"Applied migration {name}" for name in NAMES]
