@@ -10,7 +10,7 @@ from db.conversation import Conversation
 from db.database import database
 from db.errors import ConversationNotFound
 from db.message import Draft, Message
-from db.scope import Scope
+from db.scope import EVERYTHING
 from handlers.http.caller import Caller
 from handlers.http.preconditions import etag
 from handlers.streams import FollowQuery, LastEventId, follow_conversation
@@ -20,7 +20,6 @@ from .conftest import PROJECT, Clock
 from .readers import Reader, dispatched
 from .test_streams import Writer
 
-EVERYTHING = Scope()
 EVENTS = "/api/v1/conversations/{}/events"
 
 

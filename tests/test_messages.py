@@ -9,7 +9,7 @@ from playhouse.test_utils import assert_query_count
 from db.conversation import Conversation
 from db.errors import Invalid, MessageNotFound
 from db.message import Draft, Message, MessageRow
-from db.scope import Scope
+from db.scope import EVERYTHING
 from handlers.http.caller import Caller
 from handlers.messages import (
     MessageCreate,
@@ -26,7 +26,6 @@ from .clients import Api, assert_problem
 from .conftest import PROJECT, Clock
 
 MESSAGES = "/api/v1/conversations/{}/messages"
-EVERYTHING = Scope()
 FIELDS = [
     "id", "conversation_id", "role", "content", "status", "metadata", "created_at", "updated_at",
 ]  # fmt: skip

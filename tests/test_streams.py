@@ -11,14 +11,13 @@ from db.database import SqliteStore, database
 from db.errors import MessageNotFound, OffsetConflict, StreamFinished
 from db.event import Event
 from db.message import Draft, Message, MessageRow
-from db.scope import Scope
+from db.scope import EVERYTHING
 from db.stream import Stream
 from db.writer import Progress
 
 from .clients import Api, assert_problem
 from .conftest import Clock
 
-EVERYTHING = Scope()
 MESSAGE = "/api/v1/conversations/{}/messages/{}"
 
 
