@@ -1,11 +1,13 @@
 """Conversations together with their messages, as the first API shows them, from one snapshot."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from .conversation import Conversation, ConversationRow
+from .database import transaction
 from .message import Message, MessageRow
 from .scope import Scope
-from .stream import read_with_streams
+from .stream import read_with_streams, settling
 
 
 class Transcript(NamedTuple):
@@ -24,6 +26,19 @@ def read(scope: Scope, conversation_id: str, with_messages: bool = True) -> Tran
     conversation = Conversation.find(scope, conversation_id)
     messages = Message.of([conversation_id])[conversation_id] if with_messages else []
     return Transcript(conversation, messages)
+
+
+@settling
+@transaction
+def change(
+    scope: Scope,
+    conversation_id: str,
+    if_match: Callable[[int], bool] | None = None,
+    **changes: Any,
+) -> Transcript:
+    """`Conversation.change`, and the messages as they are then."""
+    conversation = Conversation.change(scope, conversation_id, if_match, **changes)
+    return Transcript(conversation, Message.of([conversation_id])[conversation_id])
 
 
 @read_with_streams

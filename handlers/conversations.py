@@ -122,8 +122,9 @@ def change_conversation(
     caller: AnyCaller, conversation_id: Uuid, body: ConversationPatch, headers: IfMatch
 ) -> Reply[ConversationResponse]:
     """Change title or archived flag; what is absent stays, and `title: null` clears it."""
-    Conversation.change(caller.scope, conversation_id, headers.allows(), **changes(body))
-    row, messages = transcript.read(caller.scope, conversation_id)
+    row, messages = transcript.change(
+        caller.scope, conversation_id, headers.allows(), **changes(body)
+    )
     return Reply(shown(row, messages), {"ETag": etag(row.version)})
 
 

@@ -1,0 +1,151 @@
+"""When the code or the database fails: nothing is told, nothing half-written, all is logged."""
+
+import io
+import itertools
+import json
+import sqlite3
+from contextlib import closing
+
+import peewee
+import pytest
+from chalice.app import RouteEntry
+
+from db.database import SqliteStore, database
+from db.message import Draft, Message
+from db.scope import EVERYTHING
+from handlers.http import logs
+
+from .clients import Api, assert_problem
+from .world import ROUTES, SECRET, USER, dump, make_world, name_of, request_for
+
+WRITES = [route for route in ROUTES if route.method != "GET"]
+# A chat is several transactions on purpose: what was said and answered before a failure stays.
+IN_ONE_TRANSACTION = [route for route in WRITES if name_of(route) != "chat"]
+RETRY = {"Idempotency-Key": "k"}
+
+
+@pytest.fixture
+def api(api: Api) -> Api:
+    api.headers["X-User-Id"] = USER
+    return api
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What the service logs meanwhile."""
+    lines = io.StringIO()
+    monkeypatch.setattr(logs._handler, "stream", lines)
+    return lines
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=name_of)
+def test_an_internal_error_tells_nothing_and_logs_all(
+    api: Api, route: RouteEntry, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(**arguments: object) -> None:
+        raise RuntimeError("the password is tiger")
+
+    monkeypatch.setattr(route.view_function.endpoint, "function", fail)
+    answer = request_for(route, make_world()).send(api)
+    problem = assert_problem(answer, 500, "internal")
+    assert b"tiger" not in answer.body
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    whole = next(line for line in lines if line["level"] == "ERROR")
+    assert whole["request_id"] == problem["instance"]
+    assert "RuntimeError: the password is tiger" in whole["exception"]
+
+
+@pytest.mark.parametrize("route", WRITES, ids=name_of)
+def test_a_busy_database_is_503_and_nothing_is_written(
+    api: Api, route: RouteEntry, store: SqliteStore
+):
+    request = request_for(route, make_world())
+    database.initialize(SqliteStore(store.place, busy_timeout="1"))
+    before = dump()
+    with closing(sqlite3.connect(store.place)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        answer = request.send(api, headers=RETRY)
+    assert_problem(answer, 503, "unavailable")
+    assert answer.headers["retry-after"] == "1"
+    assert dump() == before
+    assert request.send(api, headers=RETRY).status < 300
+    database.obj.close_all()
+
+
+@pytest.mark.parametrize("route", [r for r in ROUTES if r not in WRITES], ids=name_of)
+def test_a_writer_keeps_no_reader_waiting(api: Api, route: RouteEntry, store: SqliteStore):
+    request = request_for(route, make_world())
+    with closing(sqlite3.connect(store.place)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert request.send(api).status == 200
+
+
+def break_at(number: int, patch: pytest.MonkeyPatch) -> list[str]:
+    """Let the database fail at one statement from now on; the list tells if it came to that."""
+    execute, counted, broke = database.obj.execute_sql, itertools.count(1), []
+
+    def execute_sql(sql: str, params: object = None) -> object:
+        if next(counted) == number:
+            broke.append(sql)
+            raise peewee.OperationalError("disk I/O error")
+        return execute(sql, params)
+
+    patch.setattr(database.obj, "execute_sql", execute_sql)
+    return broke
+
+
+@pytest.mark.parametrize("route", IN_ONE_TRANSACTION, ids=name_of)
+def test_a_write_that_breaks_anywhere_leaves_nothing_behind(
+    api: Api, route: RouteEntry, monkeypatch: pytest.MonkeyPatch
+):
+    request = request_for(route, make_world())
+    before = dump()
+    for statement in itertools.count(1):
+        with monkeypatch.context() as patch:
+            broke = break_at(statement, patch)
+            answer = request.send(api, headers=RETRY)
+        if not broke:
+            break
+        assert_problem(answer, 503, "unavailable")
+        assert dump() == before
+    assert answer.status < 300
+    assert statement > 3  # the key, the lock, the write
+
+
+def test_an_answer_that_lambda_cannot_carry_is_a_422_that_tells_what_to_do(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+):
+    world = make_world()
+    half = Draft("user", "é" * 1_500_000)
+    Message.append(EVERYTHING, world.conversation_id, [half, half])
+    path = f"/api/v1/conversations/{world.conversation_id}"
+    assert len(api.get(path).body) > 6_000_000
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "confab")
+    problem = assert_problem(api.get(path), 422, "response-too-large")
+    assert "/messages" in problem["detail"]
+    assert "include_messages=false" in problem["detail"]
+    assert api.get(path, include_messages="false").status == 200
+    assert api.get(f"{path}/messages", limit=3).status == 200
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=name_of)
+def test_a_request_leaves_one_line_in_the_log_with_nothing_private_in_it(
+    api: Api, route: RouteEntry, log: io.StringIO
+):
+    request = request_for(route, make_world())
+    answer = request.send(api, headers=RETRY)
+    (line,) = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert list(line) == ["time", "level", "request_id", "method", "route", "status", "ms"]
+    assert line["request_id"] == answer.headers["x-request-id"]
+    assert (line["level"], line["method"], line["route"], line["status"]) == (
+        "INFO", route.method, route.uri_pattern, answer.status
+    )  # fmt: skip
+    assert line["ms"] > 0
+    for private in (SECRET, api.headers["X-API-Key"], *strings_in(request.json)):
+        assert private not in log.getvalue()
+
+
+def strings_in(value: object) -> list[str]:
+    if isinstance(value, dict):
+        return [text for item in value.values() for text in strings_in(item)]
+    return [value] if isinstance(value, str) else []
