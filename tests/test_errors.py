@@ -1,4 +1,4 @@
-"""Every problem that a route can answer: provoked there, in the one shape, and on the API's page."""
+"""Every problem of every route: provoked there, in the one shape, and on the API's page."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -103,9 +103,11 @@ PROVOKE: dict[Kind, Callable[[Scene], Answer]] = {
         scene.world._replace(conversation_id=new_id())
     ),
     problems.NO_MESSAGE: lambda scene: scene.send(scene.world._replace(message_id=new_id())),
-    problems.OFFSET_CONFLICT: lambda scene: request_for(scene.route, scene.world)
-    ._replace(json={"offset": 1_000, "delta": "!"})
-    .send(scene.api),
+    problems.OFFSET_CONFLICT: lambda scene: (
+        request_for(scene.route, scene.world)
+        ._replace(json={"offset": 1_000, "delta": "!"})
+        .send(scene.api)
+    ),
     problems.STREAM_FINISHED: append_to_a_finished_message,
     problems.REQUEST_IN_PROGRESS: repeat_while_the_first_runs,
     problems.STALE_PRECONDITION: lambda scene: scene.send_with(If_Match='"99"'),
@@ -167,3 +169,30 @@ def test_a_route_has_no_problem_that_is_not_documented(scene: Scene, kind: Kind)
     if answer.status >= 400:
         known = [k for r, k in DOCUMENTED if r is scene.route and k.status == answer.status]
         assert answer.json["type"] in [k.type for k in known]
+
+
+@pytest.mark.parametrize("path", app.routes)
+@pytest.mark.parametrize("method", ["PUT", "HEAD", "TRACE"])
+def test_a_method_that_a_path_lacks_is_405_with_what_it_allows(api: Api, path: str, method: str):
+    answer = api.request(method, path)
+    assert answer.status == 405
+    assert answer.headers["allow"] == ", ".join(app.routes[path])
+    assert answer.headers["access-control-allow-origin"] == "*"
+    if method == "HEAD":
+        assert answer.body == b""
+    else:
+        assert_problem(answer, 405, "method-not-allowed")
+
+
+def test_a_422_says_where_the_fault_is(api: Api):
+    answer = api.post("/api/v1/conversations", {"project_id": "x", "titel": "Typo"})
+    problem = assert_problem(answer, 422, "invalid")
+    assert problem["errors"] == [
+        {"loc": ["body", "project_id"], "msg": "must be a UUID", "type": "uuid"},
+        {
+            "loc": ["body", "titel"],
+            "msg": "Extra inputs are not permitted",
+            "type": "extra_forbidden",
+        },
+    ]
+    assert problem["detail"] == "body.project_id: must be a UUID."

@@ -14,9 +14,7 @@ from db.scope import Scope
 from .clients import Answer, Api
 from .conftest import PROJECT
 
-ROUTES: list[RouteEntry] = [
-    route for methods in app.routes.values() for route in methods.values()
-]
+ROUTES: list[RouteEntry] = [route for methods in app.routes.values() for route in methods.values()]
 USER = "alice"
 SECRET = "Nobody else may read this"
 

@@ -85,7 +85,7 @@ def problem_response(error: Exception, request_id: str) -> Response:
         return _response(kind, str(error), request_id, {}, error.extra)
     log.error("%s", error, exc_info=error, extra={"request_id": request_id})
     if kind.status == 503:
-        detail = "Nothing was written. Repeat the request shortly."
+        detail = "Repeat the request shortly, with its Idempotency-Key if it has one."
         return _response(kind, detail, request_id, {"Retry-After": "1"}, {})
     return _response(
         kind, "The log has the whole story under this instance's id.", request_id, {}, {}
