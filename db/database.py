@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from peewee import (
     SQL,
@@ -171,18 +171,27 @@ def store_at(url: str | None) -> SqliteStore:
                 "DATABASE_URL must be set on Lambda, where no disk outlives an instance: set it "
                 "in the stage's environment_variables in .chalice/config.json."
             )
-        path = default_path()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return SqliteStore(str(path))
-    parts = urlsplit(url)
-    if parts.scheme == "sqlite":
-        return _sqlite_at(unquote(parts.path), dict(parse_qsl(parts.query)))
+        return _sqlite_by_default()
+    if url.startswith("sqlite:///"):
+        path, _, query = url.removeprefix("sqlite:///").partition("?")
+        return _sqlite_at(Path(unquote(path)), dict(parse_qsl(query, keep_blank_values=True)))
     raise SettingsError("DATABASE_URL is not usable: it must begin with sqlite:///.")
 
 
-def _sqlite_at(url_path: str, pragmas: dict[str, str]) -> SqliteStore:
-    path = Path(url_path.removeprefix("/"))
-    if not path.name or path.name == ":memory:":
+def _sqlite_by_default() -> SqliteStore:
+    path = default_path()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"DATABASE_URL must be set: its default, {path}, has no folder, which could not be "
+            f"made: {error.strerror}."
+        ) from None
+    return SqliteStore(str(path))
+
+
+def _sqlite_at(path: Path, pragmas: dict[str, str]) -> SqliteStore:
+    if not path.name or path.name == ":memory:" or "\0" in path.name or path.is_dir():
         raise SettingsError(
             "DATABASE_URL is not usable: it must name a file, e.g. sqlite:////var/lib/confab.db."
         )

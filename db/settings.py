@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Mapping
 from functools import cache
+from typing import NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
@@ -22,6 +23,7 @@ class Settings(BaseModel):
 
     database_url: str | None = Field(
         default=None,
+        pattern="^sqlite:///",
         description="Where the rows live: `sqlite:////absolute/path.db`, with `?journal_mode=` and "
         "`&synchronous=` if the defaults (`wal`, `full`) do not fit. Default: a file in the "
         "user's data directory, which is printed when serving starts; required on Lambda.",
@@ -34,6 +36,7 @@ class Settings(BaseModel):
     stream_timeout: float = Field(
         default=60,
         gt=0,
+        le=86_400,
         description="Seconds of silence after which a writer is gone and its message reads "
         "`incomplete`.",
     )
@@ -50,6 +53,7 @@ class Settings(BaseModel):
     chat_timeout: float = Field(
         default=25,
         gt=0,
+        le=86_400,
         description="Seconds a whole answer may take (API Gateway gives up after 29), and the "
         "longest silence in it.",
     )
@@ -82,7 +86,12 @@ def settings() -> Settings:
     try:
         return Settings.read(os.environ)
     except SettingsError as error:
-        # Printed, not only raised: Chalice's reloader imports the app in a thread, where
-        # SystemExit is silent.
-        print(f"confab: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        stop(error)
+
+
+def stop(error: SettingsError) -> NoReturn:
+    """End the process with one sentence."""
+    # Printed, not only raised: Chalice's reloader imports the app in a thread, where SystemExit is
+    # silent.
+    print(f"confab: {error}", file=sys.stderr)
+    raise SystemExit(2) from None

@@ -8,7 +8,7 @@ import os
 import sys
 
 from db.database import store_at
-from db.settings import settings
+from db.settings import SettingsError, settings, stop
 
 
 def tune() -> None:
@@ -22,4 +22,7 @@ def tune() -> None:
     ChaliceRequestHandler.disable_nagle_algorithm = True
     # The app logs each request, as JSON and with its id.
     ChaliceRequestHandler.log_request = lambda *args, **kwargs: None
-    print(f"Conversations are kept in {store_at(settings().database_url).place}", flush=True)
+    try:
+        print(f"Conversations are kept in {store_at(settings().database_url).place}", flush=True)
+    except SettingsError as error:
+        stop(error)
