@@ -1,0 +1,188 @@
+"""What belongs to another project or another user does not exist: tried on every route there is."""
+
+from typing import Any, NamedTuple
+
+import pytest
+from chalice.app import RouteEntry
+
+from db.api_key import ApiKey
+from db.clock import new_id
+from db.database import database
+
+from .clients import Answer, Api, assert_problem
+from .conftest import OTHER_PROJECT, PROJECT, Clock
+from .world import ROUTES, SECRET, USER, World, dump, make_world, name_of, request_for
+
+
+class Told(NamedTuple):
+    """What outsiders are told: with another project's key, and as another user of the project.
+
+    A problem's slug; or the answer's list that is empty; or OWN, since what they make is theirs.
+    """
+
+    stranger: str
+    other_user: str
+
+
+OWN = "their own"
+GONE = Told("conversation-not-found", "conversation-not-found")
+OUTSIDERS = {
+    "create_conversation": Told("other-project", OWN),
+    "list_conversations": Told("other-project", "conversations"),
+    "get_conversation": GONE,
+    "change_conversation": GONE,
+    "delete_conversation": GONE,
+    "append_messages": GONE,
+    "list_messages": GONE,
+    "get_message": GONE,
+    "edit_message": GONE,
+    "delete_message": GONE,
+    "append_to_message": GONE,
+    "follow_conversation": GONE,
+    "chat": GONE,
+    "list_project_conversations": Told("other-project", "data"),
+    "list_sso_conversations": Told("other-project", "data"),
+    "archive_conversation": Told("other-project", "conversation-not-found"),
+    "rename_conversation": Told("other-project", "conversation-not-found"),
+    "delete_project_conversation": Told("other-project", "conversation-not-found"),
+}
+PUBLIC = {"health", "openapi"}  # they have nothing of anybody's
+PRIVATE_ROUTES = [route for route in ROUTES if name_of(route) not in PUBLIC]
+every_private_route = pytest.mark.parametrize("route", PRIVATE_ROUTES, ids=name_of)
+
+
+def key(project_id: str | None = None) -> str:
+    plain, _ = ApiKey.make(project_id)
+    database.close()
+    return plain
+
+
+def assert_told(answer: Answer, told: str, before: dict[str, list[Any]]) -> None:
+    assert SECRET not in answer.body.decode()
+    if told == OWN:
+        assert answer.json["messages"] == []
+    else:
+        assert dump() == before
+        if answer.status == 200:
+            assert answer.json[told] == []
+        else:
+            assert_problem(answer, 403 if told == "other-project" else 404, told)
+
+
+def test_every_route_says_what_outsiders_are_told():
+    assert OUTSIDERS.keys() | PUBLIC == {name_of(route) for route in ROUTES}
+
+
+@every_private_route
+@pytest.mark.parametrize("user", [None, "mallory", USER])
+def test_another_projects_key_finds_nothing_and_changes_nothing(
+    api: Api, route: RouteEntry, user: str | None, strangers_key: str, clock: Clock
+):
+    request = request_for(route, make_world())
+    clock.move(seconds=3600)  # nor does a stranger's look finish a message that is overdue
+    before = dump()
+    signed_on = user or ("mallory" if name_of(route) == "list_sso_conversations" else None)
+    headers = {"X-API-Key": strangers_key, "X-User-Id": signed_on, "Idempotency-Key": "k"}
+    answer = request.send(api, headers=headers)
+    assert_told(answer, OUTSIDERS[name_of(route)].stranger, before)
+
+
+@every_private_route
+@pytest.mark.parametrize("project", [None, PROJECT], ids=["key of all", "key of the project"])
+def test_another_user_finds_nothing_and_changes_nothing(
+    api: Api, route: RouteEntry, project: str | None, clock: Clock
+):
+    request = request_for(route, make_world())
+    clock.move(seconds=3600)
+    headers = {"X-API-Key": key(project), "X-User-Id": "mallory", "Idempotency-Key": "k"}
+    before = dump()
+    answer = request.send(api, headers=headers)
+    assert_told(answer, OUTSIDERS[name_of(route)].other_user, before)
+
+
+@every_private_route
+def test_a_user_does_not_find_what_belongs_to_no_user(api: Api, route: RouteEntry):
+    request = request_for(route, make_world(user_id=None))
+    before = dump()
+    answer = request.send(api, headers={"X-User-Id": "mallory"})
+    assert_told(answer, OUTSIDERS[name_of(route)].other_user, before)
+
+
+@every_private_route
+def test_the_projects_key_without_a_user_reaches_all_of_it(api: Api, route: RouteEntry):
+    headers = {"X-API-Key": key(PROJECT)}
+    if name_of(route) == "list_sso_conversations":
+        headers["X-User-Id"] = USER
+    answer = request_for(route, make_world()).send(api, headers=headers)
+    assert answer.status == route.view_function.endpoint.status
+
+
+@pytest.mark.parametrize(
+    "route",
+    [route for route in PRIVATE_ROUTES if OUTSIDERS[name_of(route)].other_user in GONE],
+    ids=name_of,
+)
+def test_what_is_anothers_is_told_like_what_never_was(api: Api, route: RouteEntry):
+    def told(world: World) -> list[Any]:
+        answer = request_for(route, world).send(api, headers={"X-User-Id": "mallory"})
+        problem = assert_problem(answer, 404, "conversation-not-found")
+        return [*problem, problem["title"], problem["detail"].replace(world.conversation_id, "")]
+
+    world = make_world()
+    never = world._replace(conversation_id=new_id(), message_id=new_id())
+    assert told(world) == told(never)
+
+
+@pytest.mark.parametrize("route", [r for r in PRIVATE_ROUTES if r.method == "POST"], ids=name_of)
+def test_an_idempotency_key_opens_nobody_elses_answer(api: Api, route: RouteEntry):
+    request = request_for(route, make_world())
+
+    def is_replayed(**headers: str) -> bool:
+        answer = request.send(api, headers={"Idempotency-Key": "k", "X-User-Id": USER, **headers})
+        return "idempotent-replayed" in answer.headers
+
+    assert not is_replayed()
+    assert is_replayed()
+    assert not is_replayed(**{"X-User-Id": "mallory"})
+    assert not is_replayed(**{"X-API-Key": key(PROJECT)})
+
+
+@every_private_route
+@pytest.mark.parametrize("plain", [None, "", "confab_unknown", "revoked"])
+def test_without_a_good_key_nothing_opens(api: Api, route: RouteEntry, plain: str | None):
+    if plain == "revoked":
+        plain, row = ApiKey.make()
+        ApiKey.revoke(row.id)
+        database.close()
+    request = request_for(route, make_world())
+    before = dump()
+    answer = request.send(api, headers={"X-API-Key": plain, "X-User-Id": USER})
+    assert_problem(answer, 401, "unauthenticated")
+    assert answer.headers["www-authenticate"] == 'ApiKey realm="confab", header="X-API-Key"'
+    assert dump() == before
+
+
+@every_private_route
+def test_an_open_stage_needs_no_key_for_the_first_api_only(api: Api, route: RouteEntry, configure):
+    configure(require_api_key="false")
+    request = request_for(route, make_world())
+    answer = request.send(api, headers={"X-API-Key": None, "X-User-Id": USER})
+    if route.uri_pattern.startswith("/api/v1/"):
+        assert answer.status == route.view_function.endpoint.status
+    else:
+        assert_problem(answer, 401, "unauthenticated")
+
+
+@every_private_route
+def test_a_bad_key_is_no_key_on_an_open_stage_either(api: Api, route: RouteEntry, configure):
+    configure(require_api_key="false")
+    request = request_for(route, make_world())
+    answer = request.send(api, headers={"X-API-Key": "confab_unknown", "X-User-Id": USER})
+    assert_problem(answer, 401, "unauthenticated")
+
+
+def test_a_projects_key_lists_that_project_when_it_names_none(api: Api, strangers_key: str):
+    make_world()
+    own = make_world(OTHER_PROJECT)
+    answer = api.get("/api/v1/conversations", headers={"X-API-Key": strangers_key})
+    assert [row["id"] for row in answer.json["conversations"]] == [own.conversation_id]
