@@ -1,0 +1,108 @@
+"""Time stamps and ids: their form, and that they only ever grow."""
+
+import re
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import pytest
+
+from db.clock import ago, new_id, now
+from db.conversation import Conversation, later
+from db.message import Draft, Message
+from db.scope import EVERYTHING
+
+from .conftest import Clock
+
+AN_HOUR = 3600
+
+
+def test_a_time_is_rfc_3339_in_utc_with_milliseconds():
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", now())
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(now())).total_seconds() < AN_HOUR
+
+
+def test_a_time_on_the_full_second_has_its_milliseconds_too(monkeypatch: pytest.MonkeyPatch):
+    class FullSecond:
+        @staticmethod
+        def now(zone: object) -> datetime:
+            return datetime(2026, 11, 21, 20, 22, 8, tzinfo=UTC)
+
+    monkeypatch.setattr("db.clock.datetime", FullSecond)
+    assert now() == "2026-11-21T20:22:08.000Z"
+    assert ago(0.25) == "2026-11-21T20:22:07.750Z"
+
+
+@pytest.mark.usefixtures("clock")
+def test_an_id_is_a_uuid_of_version_7_made_now():
+    before = time.time_ns() // 1_000_000
+    text = new_id()
+    after = time.time_ns() // 1_000_000
+    id = uuid.UUID(text)
+    assert text == str(id)
+    assert (id.version, id.variant) == (7, uuid.RFC_4122)
+    assert before <= id.int >> 80 <= after
+
+
+def test_ids_made_in_the_same_millisecond_grow(monkeypatch: pytest.MonkeyPatch):
+    moment = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: moment)
+    ids = [new_id() for _ in range(1000)]
+    assert ids == sorted(set(ids))
+
+
+def test_ids_made_by_many_threads_differ_and_grow_in_each():
+    def make(_: int) -> list[str]:
+        return [new_id() for _ in range(2000)]
+
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(make, range(8)))
+    assert all(ids == sorted(ids) for ids in made)
+    assert len({id for ids in made for id in ids}) == 8 * 2000
+
+
+def test_ids_grow_when_the_clock_goes_back(monkeypatch: pytest.MonkeyPatch):
+    before = new_id()
+    monkeypatch.setattr(time, "time_ns", lambda: 0)
+    ids = [new_id() for _ in range(10)]
+    assert [before, *ids] == sorted({before, *ids})
+    assert {uuid.UUID(id).version for id in ids} == {7}
+
+
+# In a process that has made no id before (see `clock`), whose time is not reached by far.
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize(
+    ("last", "next_one"),
+    [
+        ("f0000000-0000-7000-8000-000000000000", "f0000000-0000-7000-8000-000000000001"),
+        ("f0000000-0000-7000-bfff-ffffffffffff", "f0000000-0000-7001-8000-000000000000"),
+        ("f0000000-0000-7fff-bfff-ffffffffffff", "f0000000-0001-7000-8000-000000000000"),
+    ],
+)
+def test_an_id_follows_one_from_a_machine_whose_clock_is_ahead(last: str, next_one: str):
+    assert new_id(after=last) == next_one
+
+
+def test_an_id_after_an_old_one_is_of_its_own_time():
+    floor = new_id()
+    assert new_id(after="0198c5a6-0000-7000-8000-000000000000") > floor
+
+
+def test_later_never_goes_back(clock: Clock):
+    before = now()
+    clock.move(-AN_HOUR)
+    assert now() < before
+    assert later(before) == before
+    clock.move(2 * AN_HOUR)
+    assert later(before) > before
+
+
+def test_a_conversation_keeps_its_order_when_the_clock_goes_back(clock: Clock):
+    started = Conversation.start(EVERYTHING, "p")
+    first, second = Message.append(EVERYTHING, started.id, [Draft("user", "1"), Draft("user", "2")])
+    clock.move(-AN_HOUR)
+    (third,) = Message.append(EVERYTHING, started.id, [Draft("user", "3")])
+    renamed = Conversation.change(EVERYTHING, started.id, title="Later")
+    assert first.id < second.id < third.id
+    assert started.updated_at <= second.created_at <= third.created_at <= renamed.updated_at
