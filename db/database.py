@@ -6,11 +6,11 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, cast
 from urllib.parse import parse_qsl, unquote
 
 from peewee import (
@@ -19,12 +19,17 @@ from peewee import (
     DatabaseProxy,
     IntegrityError,
     Model,
+    OperationalError,
     Query,
     SqliteDatabase,
     Value,
 )
+from peewee import __exception_wrapper__ as as_peewee_errors  # type: ignore[attr-defined]
 
 from .settings import ON_LAMBDA, Settings, SettingsError
+
+if TYPE_CHECKING:
+    from .postgres import PostgresStore
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -123,6 +128,18 @@ class SqliteStore(SqliteDatabase):
         finally:
             connection.execute("COMMIT")
 
+    def stream(self, query: Query) -> Iterator[tuple[Any, ...]]:
+        """The rows of `query`, read one by one; to be called in a snapshot."""
+        return iter(self.execute(query))  # type: ignore[no-untyped-call]
+
+    def load(self, model: type[Model], rows: Iterable[Sequence[Any]]) -> None:
+        """Insert many rows, whose values are in the order of the model's fields."""
+        columns = ", ".join(f'"{column}"' for column in model._meta.sorted_field_names)
+        values = ", ".join("?" for _ in model._meta.sorted_fields)
+        into = f'INSERT INTO "{model._meta.table_name}" ({columns}) VALUES ({values})'  # noqa: S608
+        with as_peewee_errors:
+            self.cursor().executemany(into, rows)  # type: ignore[no-untyped-call]
+
     def alone(self, change: Callable[[], T]) -> T:
         """Run a change of the schema while nobody writes. Foreign keys rest until its end, since
         SQLite alters a table by dropping its old form; the pragma works outside transactions only.
@@ -142,6 +159,9 @@ class SqliteStore(SqliteDatabase):
             self.pragma("foreign_keys", 1)
 
 
+Store: TypeAlias = "SqliteStore | PostgresStore"
+
+
 def default_path() -> Path:
     """The file used without DATABASE_URL. Outside the checkout, where `chalice local`'s reloader
     would take each write for a change of the code and restart the server."""
@@ -150,20 +170,31 @@ def default_path() -> Path:
     return user_data_path("confab", appauthor=False) / "confab.db"
 
 
-def open_store(settings: Settings) -> SqliteStore:
+def open_store(settings: Settings) -> Store:
     """Bind the models to the database the settings name, bringing a SQLite file up to date.
 
-    Raises SettingsError if DATABASE_URL cannot be used.
+    A server is for many processes of perhaps several versions, so its schema changes when
+    somebody says so: until then OperationalError is raised. Raises SettingsError if DATABASE_URL
+    cannot be used.
     """
-    from .schema import migrate
+    from .schema import migrate, pending
 
     store = store_at(settings.database_url)
-    migrate(store)
-    database.initialize(store)  # not before: other threads take it for ready
+    if isinstance(store, SqliteStore):
+        migrate(store)
+    else:
+        with store.connection_context():
+            missing = pending(store)
+        if missing:
+            store.close_all()
+            raise OperationalError(
+                f"The schema of {store.place} lacks {', '.join(missing)}: run python -m db migrate."
+            )
+    database.initialize(store)
     return store
 
 
-def store_at(url: str | None) -> SqliteStore:
+def store_at(url: str | None) -> Store:
     """The database at `url`, not yet connected. Raises SettingsError."""
     if url is None:
         if os.environ.get(ON_LAMBDA):
@@ -175,7 +206,11 @@ def store_at(url: str | None) -> SqliteStore:
     if url.startswith("sqlite:///"):
         path, _, query = url.removeprefix("sqlite:///").partition("?")
         return _sqlite_at(Path(unquote(path)), dict(parse_qsl(query, keep_blank_values=True)))
-    raise SettingsError("DATABASE_URL is not usable: it must begin with sqlite:///.")
+    if url.startswith(("postgresql://", "postgres://")):
+        return _postgres_at(url)
+    raise SettingsError(
+        "DATABASE_URL is not usable: it must begin with sqlite:/// or postgresql://."
+    )
 
 
 def _sqlite_by_default() -> SqliteStore:
@@ -205,6 +240,16 @@ def _sqlite_at(path: Path, pragmas: dict[str, str]) -> SqliteStore:
     if not path.parent.is_dir():
         raise SettingsError(f"DATABASE_URL is not usable: there is no folder {path.parent}.")
     return SqliteStore(str(path), **pragmas)
+
+
+def _postgres_at(url: str) -> "PostgresStore":
+    try:
+        from .postgres import PostgresStore  # not every deployment carries the driver
+    except ModuleNotFoundError:
+        raise SettingsError(
+            "DATABASE_URL is not usable: PostgreSQL needs psycopg, so install psycopg[binary]."
+        ) from None
+    return PostgresStore(url)
 
 
 def transaction(verb: Callable[P, T]) -> Callable[P, T]:

@@ -13,7 +13,7 @@ from playhouse.migrations import Runner
 
 from .api_key import ApiKey
 from .conversation import Conversation
-from .database import SqliteStore
+from .database import Store
 from .event import Event
 from .idempotency_key import IdempotencyKey
 from .message import Message
@@ -32,7 +32,7 @@ def runner(store: Database, directory: Path = DIRECTORY) -> Runner:
     return Runner(store, str(directory))
 
 
-def migrate(store: SqliteStore, directory: Path = DIRECTORY) -> list[str]:
+def migrate(store: Store, directory: Path = DIRECTORY) -> list[str]:
     """Apply what is pending, all or nothing, and return its names.
 
     Safe when several processes start together: the first takes the write lock, and the others

@@ -23,10 +23,11 @@ class Settings(BaseModel):
 
     database_url: str | None = Field(
         default=None,
-        pattern="^sqlite:///",
+        pattern="^(sqlite:///|postgres(ql)?://)",
         description="Where the rows live: `sqlite:////absolute/path.db`, with `?journal_mode=` and "
-        "`&synchronous=` if the defaults (`wal`, `full`) do not fit. Default: a file in the "
-        "user's data directory, which is printed when serving starts; required on Lambda.",
+        "`&synchronous=` if the defaults (`wal`, `full`) do not fit, or "
+        "`postgresql://user:password@host/name`, with any of libpq's parameters. Default: a file "
+        "in the user's data directory, which is printed when serving starts; required on Lambda.",
     )
     require_api_key: bool = Field(
         default=True,

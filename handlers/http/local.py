@@ -22,6 +22,11 @@ def tune() -> None:
     ChaliceRequestHandler.disable_nagle_algorithm = True
     # The app logs each request, as JSON and with its id.
     ChaliceRequestHandler.log_request = lambda *args, **kwargs: None
+    announce()
+
+
+def announce() -> None:
+    """Say where the data is, or end the start with one sentence."""
     try:
         print(f"Conversations are kept in {store_at(settings().database_url).place}", flush=True)
     except SettingsError as error:
