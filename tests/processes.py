@@ -1,0 +1,87 @@
+"""Real processes: servers that can be killed, and writers that share one database file."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Self
+
+from db.database import open_store
+from db.message import Draft, Message
+from db.scope import EVERYTHING
+from db.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+PATIENCE = 30  # seconds for a process to start, on a machine that has much else to do
+
+
+class Server:
+    """`chalice local` on a free port, which it keeps when it is started again."""
+
+    def __init__(self, database_url: str, **settings: object) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        given = {"database_url": database_url, "log_level": "WARNING", **settings}
+        names = {name.upper(): str(value) for name, value in given.items()}
+        self._environment = {**os.environ, **names}
+
+    def start(self) -> Self:
+        """Start it, and go on; `wait` waits until it takes connections."""
+        chalice = Path(sys.executable).with_name("chalice")
+        self._process = subprocess.Popen(
+            [chalice, "local", "--no-autoreload", "--port", str(self.port)],
+            cwd=ROOT,
+            env=self._environment,
+            stdout=subprocess.DEVNULL,
+        )
+        return self
+
+    def wait(self) -> Self:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port)).close()
+            except ConnectionRefusedError:
+                assert self._process.poll() is None, "the server did not start"
+                assert time.monotonic() < deadline, "the server does not answer"
+                time.sleep(0.02)
+            else:
+                return self
+
+    def kill(self) -> None:
+        """SIGKILL: it has no time for anything."""
+        self._process.kill()
+        self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self.start().wait()
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+
+@contextmanager
+def processes(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Workers for `count` jobs, none of which begins before each has its process."""
+    context = get_context("spawn")
+    gate = context.Barrier(count, timeout=PATIENCE)
+    with ProcessPoolExecutor(count, context, initializer=gate.wait) as pool:
+        yield pool
+
+
+def append_messages(database_url: str, conversation_id: str, writer: str, count: int) -> list[str]:
+    """What one of several processes does: append, one by one. Returns the messages' ids."""
+    store = open_store(Settings(database_url=database_url))
+    ids = []
+    for number in range(count):
+        (row,) = Message.append(EVERYTHING, conversation_id, [Draft("user", f"{writer} {number}")])
+        ids.append(row.id)
+    store.close_all()
+    return ids

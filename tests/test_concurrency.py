@@ -1,0 +1,293 @@
+"""Many at the same moment, in threads and in processes: nothing collides, vanishes or reorders."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from functools import partial
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+
+from app import app
+from db import writer
+from db.clock import new_id
+from db.conversation import Conversation
+from db.database import SqliteStore, database
+from db.errors import ConversationNotFound, OffsetConflict, StalePrecondition
+from db.event import Event
+from db.idempotency_key import IdempotencyKey
+from db.message import Draft, Message
+from db.scope import EVERYTHING
+from db.stream import Stream
+
+from .clients import Api, InProcess
+from .conftest import PROJECT, Clock
+from .processes import Server, append_messages, processes
+from .test_events import Follower, stored
+from .test_streams import Writer, events_left
+
+T = TypeVar("T")
+CONVERSATIONS = "/api/v1/conversations"
+HELLO = {"role": "user", "content": "Hello"}
+
+
+def at_once(*jobs: Callable[[], T]) -> list[T]:
+    """Run each job in a thread of its own, all from one moment on; their results."""
+    gate = threading.Barrier(len(jobs))
+
+    def run(job: Callable[[], T]) -> T:
+        gate.wait()
+        try:
+            return job()
+        finally:
+            database.close()
+
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        return list(pool.map(run, jobs))
+
+
+@pytest.fixture
+def streaming(conversation_id: str) -> Writer:
+    writer = Writer(conversation_id)
+    database.close()
+    return writer
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+    """Four processes that serve one database."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('servers')}/confab.db"
+    with ExitStack() as stack:
+        started = [Server(url).start() for _ in range(4)]
+        for server in started:
+            stack.callback(server.kill)
+        yield [server.wait() for server in started]
+
+
+# The messages that each kind of request leaves.
+LEAVES = {"create": 0, "append": 1, "batch": 3, "chat": 2}
+
+
+def request_of(kind: str, project_id: str, conversation_id: str) -> tuple[str, Any]:
+    """Path and body."""
+    messages = f"{CONVERSATIONS}/{conversation_id}/messages"
+    return {
+        "create": (CONVERSATIONS, {"project_id": project_id}),
+        "append": (messages, HELLO),
+        "batch": (messages, [HELLO] * 3),
+        "chat": ("/api/v1/chat", {"conversation_id": conversation_id, "content": "Hello"}),
+    }[kind]
+
+
+def assert_one_effect(answers: list[tuple[int, bytes]]) -> None:
+    """Every answer is the first one again, or a 409."""
+    done = {answer for answer in answers if answer[0] != 409}
+    assert len(done) == 1, answers
+    assert done.pop()[0] in (200, 201)
+
+
+@pytest.mark.parametrize("kind", LEAVES)
+def test_twelve_copies_of_a_post_in_threads_have_one_effect(
+    api: Api, conversation_id: str, kind: str
+):
+    path, body = request_of(kind, PROJECT, conversation_id)
+
+    def send(client: Api) -> tuple[int, bytes]:
+        answer = client.post(path, body, headers={"Idempotency-Key": "the same"})
+        return answer.status, answer.body
+
+    clients = [Api(InProcess(app), api.headers) for _ in range(12)]
+    assert_one_effect(at_once(*(partial(send, client) for client in clients)))
+    assert Message.select().count() == LEAVES[kind]
+    assert Conversation.select().count() == (2 if kind == "create" else 1)
+    assert IdempotencyKey.select().count() == 1
+
+
+@pytest.mark.parametrize("kind", LEAVES)
+def test_twelve_copies_of_a_post_to_four_processes_have_one_effect(
+    servers: list[Server], kind: str
+):
+    project_id = new_id()
+    with ExitStack() as stack:
+        clients = [stack.enter_context(httpx.Client(base_url=server.url)) for server in servers * 3]
+        made = clients[0].post(CONVERSATIONS, json={"project_id": project_id}).json()
+        path, body = request_of(kind, project_id, made["id"])
+
+        def send(client: httpx.Client) -> tuple[int, bytes]:
+            client.get("/health")  # so that all are connected
+            gate.wait()
+            answer = client.post(path, json=body, headers={"Idempotency-Key": project_id})
+            return answer.status_code, answer.content
+
+        gate = threading.Barrier(len(clients))
+        assert_one_effect(at_once(*(partial(send, client) for client in clients)))
+        left = clients[0].get(CONVERSATIONS, params={"project_id": project_id}).json()
+        assert left["total"] == (2 if kind == "create" else 1)
+        assert sum(len(row["messages"]) for row in left["conversations"]) == LEAVES[kind]
+
+
+def assert_kept(conversation_id: str, written: dict[str, list[str]]) -> None:
+    """All that was `written` is there, by each writer in its order; ids and positions grow."""
+    rows = Message.page_for(EVERYTHING, conversation_id, limit=10_000).rows
+    assert [row.position for row in rows] == list(range(1, len(rows) + 1))
+    assert [row.id for row in rows] == sorted(row.id for row in rows)
+    kept: dict[str, list[str]] = {name: [] for name in written}
+    for row in rows:
+        name, number = str(row.content).split(" ")
+        assert len(kept[name]) == int(number)
+        kept[name].append(row.id)
+    assert kept == written
+
+
+def test_eight_processes_append_to_one_conversation(store: SqliteStore, conversation_id: str):
+    append = partial(append_messages, f"sqlite:///{store.place}", conversation_id, count=100)
+    names = [f"writer-{number}" for number in range(8)]
+    with processes(8) as pool:
+        written = dict(zip(names, pool.map(append, names), strict=True))
+    assert sum(map(len, written.values())) == 800
+    assert_kept(conversation_id, written)
+    conversation = Conversation.find(EVERYTHING, conversation_id)
+    assert conversation.version == 800
+    assert conversation.last_message_id == max(id for ids in written.values() for id in ids)
+
+
+def test_twelve_threads_append_to_one_conversation(conversation_id: str):
+    def append(name: str) -> list[str]:
+        ids = []
+        for number in range(25):
+            draft = Draft("user", f"{name} {number}")
+            ids += [row.id for row in Message.append(EVERYTHING, conversation_id, [draft])]
+        return ids
+
+    names = [f"writer-{number}" for number in range(12)]
+    written = at_once(*(partial(append, name) for name in names))
+    assert_kept(conversation_id, dict(zip(names, written, strict=True)))
+
+
+def test_batches_are_not_torn_apart(conversation_id: str):
+    def append(name: str) -> None:
+        for _ in range(5):
+            drafts = [Draft("user", name)] * 10
+            Message.append(EVERYTHING, conversation_id, drafts)
+
+    at_once(*(partial(append, str(number)) for number in range(6)))
+    names = [row.content for row in Message.page_for(EVERYTHING, conversation_id, limit=300).rows]
+    assert len(names) == 300
+    assert all(len(set(names[start : start + 10])) == 1 for start in range(0, 300, 10))
+
+
+def test_of_two_changes_with_one_etag_one_is_refused(conversation_id: str):
+    def rename(title: str) -> str | None:
+        try:
+            Conversation.change(EVERYTHING, conversation_id, (0).__eq__, title=title)
+        except StalePrecondition:
+            return None
+        return title
+
+    titles = at_once(*(partial(rename, f"Title {number}") for number in range(12)))
+    (title,) = filter(None, titles)
+    assert Conversation.find(EVERYTHING, conversation_id).title == title
+
+
+def test_copies_of_a_piece_are_stored_once(streaming: Writer):
+    for offset in range(0, 50, 5):
+        progress = at_once(*[partial(streaming.append_at, offset, "Hello")] * 6)
+        assert {row.length for row in progress} == {offset + 5}
+    assert streaming.text == ("Hello" * 10, "in_progress")
+
+
+def test_of_different_pieces_at_one_offset_one_is_stored(streaming: Writer):
+    def append(delta: str) -> str | None:
+        try:
+            streaming.append_at(0, delta)
+        except OffsetConflict:
+            return None
+        return delta
+
+    (delta,) = filter(None, at_once(*(partial(append, letter * 3) for letter in "abcdef")))
+    assert streaming.text == (delta, "in_progress")
+
+
+def test_copies_of_the_last_piece_finish_once(streaming: Writer):
+    progress = at_once(*[partial(streaming.append_at, 0, "Hello", "completed")] * 6)
+    assert len(set(progress)) == 1
+    assert events_left(streaming.conversation_id) == ["delta", "done"]
+
+
+def test_many_who_find_a_writer_silent_finish_its_message_once(streaming: Writer, clock: Clock):
+    streaming.append("Hello")
+    clock.move(seconds=61)
+    database.close()
+    assert set(at_once(*[lambda: streaming.text] * 8)) == {("Hello", "incomplete")}
+    assert events_left(streaming.conversation_id) == ["delta", "done"]
+
+
+def test_a_conversation_that_is_deleted_takes_all_along(conversation_id: str):
+    """Whoever appends meanwhile is told; nothing is left behind."""
+
+    def write() -> None:
+        with suppress(ConversationNotFound):
+            answer = Writer(conversation_id)
+            while True:
+                answer.append("Hello")
+
+    def delete() -> None:
+        while not Message.select().count():
+            pass
+        Conversation.remove(EVERYTHING, conversation_id)
+
+    at_once(write, write, delete, write)
+    for table in (Message, Event, Stream):
+        assert table.select().count() == 0
+
+
+def test_readers_keep_up_with_writers_in_other_threads(conversation_id: str):
+    """Streams, edits and deletions by six, read by four: each look shows one moment."""
+    ended = threading.Event()
+
+    def write(name: str) -> None:
+        for round_ in range(6):
+            answer = Writer(conversation_id, name)
+            for number in range(10):
+                answer.append(f"{number}" * number)
+            if round_ % 3 == 0:
+                answer.edit(metadata={"round": round_})
+            answer.append("", "completed")
+            if round_ % 3 == 1:
+                answer.edit(status="in_progress")
+                answer.append("!", "incomplete")
+            elif round_ % 3 == 2:
+                Message.remove(EVERYTHING, conversation_id, answer.id)
+
+    def follow() -> Any:
+        reader = Follower(conversation_id)
+        while not ended.wait(0.005):
+            reader.look()
+        return reader.catch_up().texts
+
+    def write_all() -> None:
+        try:
+            at_once(*(partial(write, name) for name in "ABCDEF"))
+        finally:
+            ended.set()
+
+    _, *texts = at_once(write_all, *[follow] * 4)
+    assert len(stored(conversation_id)) == 24
+    assert texts == [stored(conversation_id)] * 4
+
+
+def test_a_stream_is_finished_by_its_writer_or_by_its_reader(conversation_id: str, clock: Clock):
+    """Both at the same moment; whoever comes second agrees."""
+    for _ in range(10):
+        answer = Writer(conversation_id, "Hello")
+        clock.move(seconds=61)
+        database.close()
+        at_once(
+            partial(writer.finish_silent, conversation_id),
+            lambda answer=answer: answer.edit(content="Bye", status="completed"),
+            lambda answer=answer: answer.text,
+        )
+        assert answer.text == ("Bye", "completed")
+        assert Stream.select().count() == 0
