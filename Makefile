@@ -1,11 +1,12 @@
 # Two commands for everybody: `make serve` and `make test`. `make check` is the whole gate.
 PYTHON ?= python3
 PORT ?= 8000
+STAGE ?= prod
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: help serve test check check-rest format lint types docs readme clean
+.PHONY: help serve test check check-rest format lint types docs readme package clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -42,6 +43,9 @@ docs: $(READY)  ## fail if the generated parts of README are not what the code s
 
 readme: $(READY)  ## write the generated parts of README anew
 	$(BIN)/cog -r README.md
+
+package: $(READY)  ## write build/deployment.zip and its templates (STAGE=efs, STAGE=postgres)
+	$(BIN)/python -m deploy.package --stage $(STAGE)
 
 clean:  ## remove all that was made here
 	rm -rf $(VENV) build .chalice/deployments .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, tzinfo
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from db.settings import Settings, settings
 from handlers.http.caller import Caller
 
 from .clients import Api, InProcess
+from .packages import Package, make_package
 
 PROJECT = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 OTHER_PROJECT = "0f0e0d0c-0b0a-4908-8706-050403020100"
@@ -112,6 +114,12 @@ def strangers_key() -> str:
     key, _ = ApiKey.make(OTHER_PROJECT)
     database.close()
     return key
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Package]:
+    """`package("prod")` is what `make package STAGE=prod` writes."""
+    return cache(lambda stage: make_package(stage, tmp_path_factory.mktemp(stage)))
 
 
 os.environ.pop("AWS_LAMBDA_FUNCTION_NAME", None)

@@ -1,0 +1,78 @@
+"""`make package`: the zip and its templates in build/, packaged by Chalice from a clean copy.
+
+A copy, since Chalice ships all that lies in vendor/, finds its last zip again by a hash that
+overlooks file names, and knows one requirements.txt for all stages. A stage may have a part of its
+own here: `requirements-STAGE.txt`, for more packages in the zip, and `STAGE.json`, a template that
+Chalice merges into its own.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from deploy import lean, per_function
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("handlers", "db")
+FILES = ("deployment.zip", "sam.json", "per-function.json")
+
+
+def main() -> None:
+    stages = json.loads((ROOT / ".chalice" / "config.json").read_text())["stages"]
+    parser = ArgumentParser(description="Package the app for Lambda.")
+    parser.add_argument("--stage", default="prod", choices=stages)
+    parser.add_argument("--out", type=Path, default=ROOT / "build")
+    options = parser.parse_args()
+    package(options.stage, options.out)
+
+
+def package(stage: str, out: Path) -> None:
+    """Write deployment.zip, sam.json and, if the stage can be divided, per-function.json."""
+    for name in FILES:  # of another stage, perhaps
+        (out / name).unlink(missing_ok=True)
+    with TemporaryDirectory() as folder:
+        project = Path(folder)
+        copy_project(project, stage)
+        run_chalice(project, stage, out)
+    lean.make_lean(out / "deployment.zip", sources=("app.py", *PACKAGES))
+    per_function.write(ROOT, stage, out)
+
+
+def copy_project(project: Path, stage: str) -> None:
+    """What ships, and nothing that happens to lie beside it."""
+    shutil.copy(ROOT / "app.py", project)
+    (project / ".chalice").mkdir()
+    shutil.copy(ROOT / ".chalice" / "config.json", project / ".chalice")
+    for name in PACKAGES:
+        for source in (ROOT / name).rglob("*.py"):
+            target = project / "vendor" / source.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
+    lists = [ROOT / "requirements.txt", ROOT / "deploy" / f"requirements-{stage}.txt"]
+    text = "\n".join(path.read_text() for path in lists if path.exists())
+    (project / "requirements.txt").write_text(text)
+
+
+def run_chalice(project: Path, stage: str, out: Path) -> None:
+    template = ROOT / "deploy" / f"{stage}.json"
+    merge = ["--merge-template", str(template)] if template.exists() else []
+    subprocess.run(  # noqa: S603 - no words but these
+        [sys.executable, "-c", "from chalice.cli import main; main()", "--project-dir",
+         str(project), "package", "--stage", stage, *merge, str(out.resolve())],
+        env={
+            # Chalice asks for a region and, here, uses no more of it than its partition's names.
+            "AWS_DEFAULT_REGION": "us-east-1",
+            **os.environ,
+            "PYTHONDONTWRITEBYTECODE": "1",  # it imports the copy, which would leave caches in it
+        },
+        check=True,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

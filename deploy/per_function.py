@@ -1,0 +1,113 @@
+"""One Lambda function for each route, made from the template that Chalice writes for all of them.
+
+The routes and their integrations are Chalice's own, in the API's swagger; here each integration is
+pointed at a function of its own, a copy of `APIHandler` from the same zip. `ONLY_ROUTE` tells it
+which route it is for. (Importing no more than that route's module was measured, too: it would take
+20 ms off a cold start of 200, and give each function another entry point.)
+"""
+
+import json
+import sys
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from chalice.cli.factory import CLIFactory
+from chalice.config import Config
+from chalice.utils import to_cfn_resource_name
+
+Resource = dict[str, Any]
+
+# What `lambda_functions` in .chalice/config.json may set for a route: Chalice's names and SAM's.
+SETTINGS = {
+    "lambda_memory_size": "MemorySize",
+    "lambda_timeout": "Timeout",
+    "reserved_concurrency": "ReservedConcurrentExecutions",
+    "layers": "Layers",
+}
+MERGED = {"environment_variables", "tags"}
+
+
+class ConfigError(Exception):
+    """What .chalice/config.json asks for cannot be done; the message says what to change."""
+
+
+class NotDivisible(Exception):
+    """The stage has to stay one function; the message says why."""
+
+
+def write(project: Path, stage: str, out: Path) -> None:
+    """Make per-function.json of sam.json in `out`, if the stage can be divided."""
+    config = CLIFactory(str(project)).create_config_obj(stage)
+    template = json.loads((out / "sam.json").read_text())
+    try:
+        divided = divide(template, config)
+    except NotDivisible as reason:
+        print(f"No per-function.json for stage {stage}: {reason}", file=sys.stderr)
+    except ConfigError as error:
+        raise SystemExit(f".chalice/config.json: {error}") from None
+    else:
+        (out / "per-function.json").write_text(json.dumps(divided, indent=2) + "\n")
+
+
+def divide(template: Resource, config: Config) -> Resource:
+    """The same API with a function and an invoke permission for each route.
+
+    Raises NotDivisible, and ConfigError if `lambda_functions` is mistaken.
+    """
+    template = deepcopy(template)
+    resources = template["Resources"]
+    shared = resources.pop("APIHandler")
+    permission = resources.pop("APIHandlerInvokePermission")
+    if "ReservedConcurrentExecutions" in shared["Properties"]:
+        raise NotDivisible("it limits how many instances run at once, all routes together.")
+    routes = config.chalice_app.routes
+    check_settings(config, {view.view_name for path in routes.values() for view in path.values()})
+    for path, operations in resources["RestAPI"]["Properties"]["DefinitionBody"]["paths"].items():
+        for method, operation in operations.items():
+            integration = operation["x-amazon-apigateway-integration"]
+            if integration["type"] != "aws_proxy":  # the preflight, which the gateway answers
+                continue
+            view = routes[path][method.upper()].view_name
+            name = to_cfn_resource_name(view)
+            if name in resources:
+                raise ConfigError(f"{view} would replace another resource {name}: rename it.")
+            resources[name] = function(shared, view, f"{method.upper()} {path}", config)
+            resources[f"{name}InvokePermission"] = allowed_to_invoke(permission, name)
+            uri = integration["uri"]["Fn::Sub"]
+            integration["uri"]["Fn::Sub"] = uri.replace("${APIHandler.Arn}", f"${{{name}.Arn}}")
+    for output in ("APIHandlerName", "APIHandlerArn"):
+        del template["Outputs"][output]
+    return template
+
+
+def check_settings(config: Config, views: set[str]) -> None:
+    """Chalice ignores what it does not know; a mistyped name should not lose its settings."""
+    disk = config.config_from_disk
+    for level in (disk, disk["stages"][config.chalice_stage]):
+        for view, settings in level.get("lambda_functions", {}).items():
+            if view not in views:
+                raise ConfigError(f"lambda_functions: there is no route function {view}.")
+            if unknown := settings.keys() - SETTINGS.keys() - MERGED:
+                names = ", ".join(sorted(unknown))
+                raise ConfigError(f"lambda_functions: {view} cannot set {names}.")
+
+
+def function(shared: Resource, view: str, route: str, config: Config) -> Resource:
+    own = config.scope(config.chalice_stage, view)
+    copy = deepcopy(shared)
+    properties = copy["Properties"]
+    properties["FunctionName"] = {"Fn::Sub": f"${{AWS::StackName}}-{view}"}
+    for setting, name in SETTINGS.items():
+        if (value := getattr(own, setting)) is not None:
+            properties[name] = value
+    properties["Tags"].update(own.tags)
+    variables = properties.setdefault("Environment", {}).setdefault("Variables", {})
+    variables.update(own.environment_variables, ONLY_ROUTE=route)
+    return copy
+
+
+def allowed_to_invoke(permission: Resource, name: str) -> Resource:
+    copy = deepcopy(permission)
+    copy["Properties"]["FunctionName"] = {"Ref": name}
+    return copy
