@@ -1,0 +1,208 @@
+"""The second API: a project's conversations without their messages, paged by cursor."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from pydantic import ValidationError
+
+from db.conversation import Conversation
+from db.errors import ConversationNotFound
+from db.message import Draft, Message
+from db.scope import EVERYTHING, Scope
+from handlers.http.caller import Caller
+from handlers.http.problems import Problem
+from handlers.projects import (
+    ArchiveQuery,
+    Page,
+    PageQuery,
+    Rename,
+    archive_conversation,
+    delete_project_conversation,
+    list_project_conversations,
+    list_sso_conversations,
+    rename_conversation,
+)
+
+from .clients import Api, assert_problem
+from .conftest import OTHER_PROJECT, PROJECT
+
+FIELDS = [
+    "type", "id", "title", "created_at", "is_archived", "project_id", "user_id", "last_message_id",
+]  # fmt: skip
+
+
+def path(rest: str = "", project: str = PROJECT) -> str:
+    return f"/projects/{project}/conversations{rest}"
+
+
+def start(user_id: str | None = None, title: str | None = None, project: str = PROJECT) -> str:
+    return Conversation.start(Scope(project, user_id), project, title).id
+
+
+def page(caller: Caller, **query: Any) -> Page:
+    return list_project_conversations(caller, PROJECT, PageQuery(**query))
+
+
+def ids(page: Page) -> list[str]:
+    return [conversation.id for conversation in page.data]
+
+
+def test_a_page_has_the_documented_fields_in_order(api: Api):
+    id = start("alice", "Planning")
+    (message,) = Message.append(EVERYTHING, id, [Draft("user", "Hello")])
+    answer = api.get(path())
+    assert answer.status == 200
+    assert list(answer.json) == ["data", "has_more", "first_id", "last_id"]
+    (shown,) = answer.json["data"]
+    assert list(shown) == FIELDS
+    assert shown == {
+        "type": "conversation",
+        "id": id,
+        "title": "Planning",
+        "created_at": Conversation.find(EVERYTHING, id).created_at,
+        "is_archived": False,
+        "project_id": PROJECT,
+        "user_id": "alice",
+        "last_message_id": message.id,
+    }
+    assert (answer.json["first_id"], answer.json["last_id"]) == (id, id)
+
+
+def test_what_is_unset_is_null(anyone: Caller):
+    start()
+    (shown,) = page(anyone).data
+    assert (shown.title, shown.user_id, shown.last_message_id) == (None, None, None)
+
+
+@pytest.mark.parametrize("project", ["unknown", "not a UUID", "a/b", "Ünïcode 😀", "x" * 5_000])
+def test_a_project_that_has_no_conversation_is_an_empty_page(api: Api, project: str):
+    start()
+    answer = api.get(path(project=quote(project, safe="")))
+    assert answer.status == 200
+    assert answer.json == {"data": [], "has_more": False, "first_id": None, "last_id": None}
+
+
+def test_a_project_may_be_called_anything(api: Api):
+    id = start(project="a/b ü?")
+    answer = api.get(path(project="a%2Fb%20%C3%BC%3F"))
+    assert [shown["id"] for shown in answer.json["data"]] == [id]
+
+
+def test_a_page_is_of_one_project_and_the_newest_are_first(anyone: Caller):
+    made = [start(), start("alice"), start("bob")]
+    start(project=OTHER_PROJECT)
+    assert ids(page(anyone)) == made[::-1]
+
+
+def test_a_user_sees_their_own(alice: Caller, bob: Caller):
+    hers = [start("alice"), start("alice")]
+    start("bob")
+    start()
+    assert ids(page(alice)) == hers[::-1]
+    assert len(page(bob).data) == 1
+
+
+def test_a_key_for_another_project_does_not_open_this_one(alice: Caller):
+    with pytest.raises(Problem, match="does not open project"):
+        list_project_conversations(alice, OTHER_PROJECT, PageQuery())
+
+
+def test_the_signed_on_users_page_is_the_page_of_that_user(api: Api, alice: Caller):
+    made = [start("alice"), start("bob"), start("alice"), start(), start("alice")]
+    place = f"/projects/{PROJECT}/sso/conversations"
+    answer = api.get(place, headers={"X-User-Id": "alice"}, limit=2)
+    assert [shown["id"] for shown in answer.json["data"]] == [made[4], made[2]]
+    assert answer.json["has_more"]
+    query = PageQuery(after=answer.json["last_id"])
+    assert ids(list_sso_conversations(alice, PROJECT, query)) == [made[0]]
+    assert_problem(api.get(place), 401, "not-signed-on")
+    assert_problem(api.get(place, headers={"X-User-Id": ""}), 401, "not-signed-on")
+
+
+def test_archiving_and_back_as_often_as_one_likes(anyone: Caller):
+    id = start()
+    for wanted in (True, True, False, False, True):
+        shown = archive_conversation(anyone, PROJECT, id, ArchiveQuery(is_archived=wanted))
+        assert shown.is_archived is wanted
+        assert ids(page(anyone, is_archived=wanted)) == [id]
+        assert ids(page(anyone, is_archived=not wanted)) == []
+    assert ids(page(anyone)) == [id]
+
+
+def test_archiving_what_is_archived_changes_nothing(anyone: Caller):
+    id = start()
+    archive_conversation(anyone, PROJECT, id, ArchiveQuery())
+    before = Conversation.find(EVERYTHING, id)
+    archive_conversation(anyone, PROJECT, id, ArchiveQuery())
+    assert Conversation.find(EVERYTHING, id) == before
+
+
+@pytest.mark.parametrize(
+    ("query", "is_archived"),
+    [({}, True), ({"is_archived": "true"}, True), ({"is_archived": "false"}, False)],
+)
+def test_archiving_over_http(api: Api, query: dict[str, str], is_archived: bool):
+    id = start()
+    answer = api.post(path(f"/{id}/archive"), **query)
+    assert answer.status == 200
+    assert list(answer.json) == FIELDS
+    assert answer.json["is_archived"] is is_archived
+
+
+def test_renaming(api: Api, anyone: Caller):
+    id = start(title="Plans")
+    assert rename_conversation(anyone, PROJECT, id, Rename(title=" Über 😀 ")).title == "Über 😀"
+    answer = api.post(path(f"/{id}/rename/"), {"title": "text"})
+    assert answer.status == 200
+    assert list(answer.json) == FIELDS
+    assert answer.json["title"] == "text"
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"title": None}, {"title": " "}, {"title": "x" * 256}, {"name": "x"}]
+)
+def test_a_new_name_that_is_invalid_is_refused(body: dict[str, Any]):
+    with pytest.raises(ValidationError):
+        Rename(**body)
+
+
+def test_deleting_answers_null_and_takes_the_messages_along(api: Api):
+    gone, kept = start(), start()
+    for id in (gone, kept):
+        Message.append(EVERYTHING, id, [Draft("user", "Hello")])
+    answer = api.delete(path(f"/{gone}"))
+    assert (answer.status, answer.body) == (200, b"null")
+    assert {message.conversation_id for message in Message.select()} == {kept}
+    assert_problem(api.delete(path(f"/{gone}")), 404, "conversation-not-found")
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        partial(archive_conversation, query=ArchiveQuery()),
+        partial(rename_conversation, body=Rename(title="Mine")),
+        delete_project_conversation,
+    ],
+    ids=["archive", "rename", "delete"],
+)
+def test_a_conversation_is_found_in_its_own_project_only(
+    anyone: Caller, write: Callable[..., object]
+):
+    id = start(project=OTHER_PROJECT)
+    before = Conversation.find(EVERYTHING, id)
+    with pytest.raises(ConversationNotFound):
+        write(anyone, PROJECT, id)
+    assert Conversation.find(EVERYTHING, id) == before
+
+
+def test_both_apis_show_the_same_conversation(api: Api):
+    made = api.post("/api/v1/conversations", {"project_id": PROJECT, "title": "Plans"}).json
+    (shown,) = api.get(path()).json["data"]
+    assert {name: made[name] for name in ("id", "title", "created_at", "project_id")} == {
+        name: shown[name] for name in ("id", "title", "created_at", "project_id")
+    }
+    api.post(path(f"/{made['id']}/rename"), {"title": "Better plans"})
+    assert api.get(f"/api/v1/conversations/{made['id']}").json["title"] == "Better plans"
