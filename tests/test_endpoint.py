@@ -1,0 +1,205 @@
+"""From a request to a typed function and back, shown on a route of its own."""
+
+import pytest
+from chalice.app import Chalice
+from pydantic import BaseModel, Field
+
+from handlers.http.caller import AnyCaller, Caller
+from handlers.http.endpoint import ANY, MAX_BODY, Headers, Reply, endpoint
+from handlers.http.middleware import serve
+from handlers.http.openapi import describe
+from handlers.http.types import Strict, Text
+
+from .clients import Api, InProcess, assert_problem
+
+
+class ThingQuery(Strict):
+    size: int = 1
+
+
+class ThingHeaders(Headers):
+    colour: str | None = Field(None, alias="X-Colour")
+
+
+class ThingCreate(Strict):
+    name: Text
+
+
+class Thing(BaseModel):
+    id: str
+    name: str
+    size: int
+    colour: str | None
+    user_id: str | None
+    class_: str = Field("thing", serialization_alias="class")
+
+
+app = Chalice("things", configure_logs=False)
+app.register_middleware(serve, "http")
+
+
+@app.route("/things/{thing_id}", methods=["POST"], content_types=ANY)
+@endpoint(status=201, sends=("Location",))
+def make_thing(
+    caller: AnyCaller, thing_id: Text, query: ThingQuery, headers: ThingHeaders, body: ThingCreate
+) -> Reply[Thing]:
+    """Make a thing."""
+    thing = Thing(
+        id=thing_id,
+        name=body.name,
+        size=query.size,
+        colour=headers.colour,
+        user_id=caller.scope.user_id,
+    )
+    return Reply(thing, {"Location": "/things/1"})
+
+
+@app.route("/things", methods=["DELETE"], content_types=ANY)
+@endpoint(status=204)
+def forget_things(caller: AnyCaller) -> None:
+    """Forget all things."""
+
+
+@pytest.fixture
+def things(api: Api) -> Api:
+    return Api(InProcess(app), api.headers)
+
+
+def test_a_request_becomes_typed_arguments_and_the_result_an_answer(things: Api):
+    headers = {"X-Colour": "red", "X-User-Id": "alice"}
+    answer = things.post("/things/a%2Fb%20%C3%BC", {"name": "Stone"}, headers=headers, size=2)
+    assert answer.status == 201
+    assert answer.headers["location"] == "/things/1"
+    assert answer.headers["content-type"] == "application/json"
+    assert list(answer.json.items()) == [
+        ("id", "a/b ü"), ("name", "Stone"), ("size", 2), ("colour", "red"), ("user_id", "alice"),
+        ("class", "thing"),
+    ]  # fmt: skip
+
+
+def test_without_a_request_it_is_the_plain_function(things: Api, anyone: Caller):
+    def call() -> Thing:
+        body, query, headers = ThingCreate(name="Stone"), ThingQuery(), ThingHeaders(colour="red")
+        return make_thing(anyone, "1", query, headers, body).body
+
+    assert call().name == "Stone"
+    things.post("/things/1", {"name": "Stone"})
+    assert things.request("PUT", "/things/1").status == 405  # a request that no view took
+    assert call().name == "Stone"
+
+
+def test_what_is_wrong_is_told_with_its_place(things: Api):
+    for request, loc in (
+        ({"json_body": {"name": 1}}, ["body", "name"]),
+        ({"json_body": {"name": "x", "nmae": "y"}}, ["body", "nmae"]),
+        ({"json_body": None}, None),
+        ({"json_body": {"name": "x"}, "size": "big"}, ["query", "size"]),
+        ({"json_body": {"name": "x"}, "sise": 1}, ["query", "sise"]),
+        ({"json_body": {"name": "x"}, "size": [1, 1]}, ["query", "size"]),
+    ):
+        answer = things.post("/things/1", **request)
+        if loc is None:
+            assert_problem(answer, 400, "malformed-json")
+        else:
+            problem = assert_problem(answer, 422, "invalid")
+            assert [error["loc"] for error in problem["errors"]] == [loc]
+            assert problem["detail"].startswith(".".join(loc))
+    problem = assert_problem(things.post("/things/%00", {"name": "x"}), 422, "invalid")
+    assert problem["errors"][0]["loc"] == ["path", "thing_id"]
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        None,
+        "application/json",
+        "application/json; charset=utf-8",
+        "APPLICATION/JSON",
+        "text/plain; charset=utf-8",
+        "application/merge-patch+json",
+    ],
+)
+def test_json_is_taken_under_the_names_that_json_clients_give_it(
+    things: Api, content_type: str | None
+):
+    body = '{"name": "Größe"}'.encode()
+    answer = things.post("/things/1", body=body, headers={"Content-Type": content_type})
+    assert answer.json["name"] == "Größe"
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/xml", "application/x-www-form-urlencoded", "image/png", "json"]
+)
+def test_another_media_type_is_refused(things: Api, content_type: str):
+    answer = things.post("/things/1", {"name": "x"}, headers={"Content-Type": content_type})
+    problem = assert_problem(answer, 415, "unsupported-media-type")
+    assert content_type in problem["detail"]
+    assert answer.headers["accept"] == "application/json"
+
+
+def test_a_body_has_at_most_six_million_bytes(things: Api):
+    body = b'{"name": "x"}'
+    assert things.post("/things/1", body=body.ljust(MAX_BODY)).status == 201
+    answer = things.post("/things/1", body=body.ljust(MAX_BODY + 1))
+    assert_problem(answer, 413, "payload-too-large")
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"null"])
+def test_a_route_without_a_body_takes_an_empty_one(things: Api, body: bytes):
+    answer = things.delete("/things", body=body)
+    assert (answer.status, answer.body) == (204, b"")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "slug"),
+    [(b'{"name": "x"}', 422, "invalid"), (b"[1]", 422, "invalid"), (b"x", 400, "malformed-json")],
+)
+def test_a_route_without_a_body_ignores_none(things: Api, body: bytes, status: int, slug: str):
+    assert_problem(things.delete("/things", body=body), status, slug)
+
+
+def test_a_route_without_a_query_ignores_none(things: Api):
+    assert_problem(things.delete("/things", force="true"), 422, "invalid")
+
+
+@pytest.mark.parametrize(
+    ("sent", "user_id"),
+    [
+        ("alice", "alice"),
+        ("Zoë", "Zoë"),  # as API Gateway hands it over
+        ("Zoë".encode().decode("latin-1"), "Zoë"),  # as Python's servers do
+        ("\xff", "\xff"),
+        (None, None),
+    ],
+)
+def test_a_user_id_is_utf8(things: Api, sent: str | None, user_id: str | None):
+    answer = things.post("/things/1", {"name": "x"}, headers={"X-User-Id": sent})
+    assert answer.json["user_id"] == user_id
+
+
+@pytest.mark.parametrize("user_id", ["", "  ", "\t"])
+def test_a_blank_user_id_does_not_stand_for_everybody(things: Api, user_id: str):
+    answer = things.post("/things/1", {"name": "x"}, headers={"X-User-Id": user_id})
+    problem = assert_problem(answer, 422, "invalid")
+    assert problem["errors"][0]["loc"] == ["header", "X-User-Id"]
+
+
+def test_every_answer_has_an_id_of_its_own(things: Api):
+    answers = [things.post("/things/1", {"name": name}) for name in ("x", "y", "\0", "\0")]
+    assert len({answer.headers["x-request-id"] for answer in answers}) == 4
+
+
+def test_a_new_route_is_on_the_page_with_all_it_takes_and_answers():
+    page = describe(app)["paths"]["/things/{thing_id}"]["post"]
+    assert page["summary"] == "Make a thing."
+    assert {(p["in"], p["name"]) for p in page["parameters"]} == {
+        ("path", "thing_id"), ("query", "size"), ("header", "X-Colour"), ("header", "X-User-Id"),
+        ("header", "Idempotency-Key"),
+    }  # fmt: skip
+    assert list(page["responses"]) == [
+        "201", "400", "401", "413", "415", "422", "500", "503", "default"
+    ]  # fmt: skip
+    assert set(page["responses"]["201"]["headers"]) == {
+        "Location", "Idempotent-Replayed", "X-Request-Id"
+    }  # fmt: skip
+    assert describe(app)["components"]["schemas"]["Thing"]["required"][-1] == "class"
