@@ -79,6 +79,14 @@ class SqliteStore(SqliteDatabase):
         """Where the rows are, for people; without secrets."""
         return str(self.database)
 
+    @property
+    def size(self) -> int | None:
+        """Bytes on disk, with those still in the write-ahead log; None if there is no file yet."""
+        file, log = Path(self.place), Path(f"{self.place}-wal")
+        if not file.exists():
+            return None
+        return file.stat().st_size + (log.stat().st_size if log.exists() else 0)
+
     def _set_pragmas(self, conn: sqlite3.Connection) -> None:
         # Processes that start together on a new file change it to WAL at the same moment. Where
         # waiting could end in a deadlock SQLite ignores its busy timeout and fails: wait here.

@@ -66,6 +66,11 @@ class PostgresStore(PooledPostgresqlDatabase):
         host, port = (self.connect_params.get(name) for name in ("host", "port"))
         return f"postgresql://{host or 'localhost'}{f':{port}' if port else ''}/{self.database}"
 
+    @property
+    def size(self) -> int:
+        """Bytes on the server's disk."""
+        return int(self.execute_sql("SELECT pg_database_size(current_database())").fetchone()[0])
+
     def write(self, verb: Callable[[], T]) -> T:
         """Run `verb` in a transaction, and all of it again if the server had to break it off."""
 

@@ -41,17 +41,20 @@ def migrate(store: Store, directory: Path = DIRECTORY) -> list[str]:
     with store.connection_context():
         if not pending(store, directory):
             return []
-        applied = store.alone(lambda: runner(store, directory).up())
-    for name in applied:
+        names = store.alone(lambda: runner(store, directory).up())
+    for name in names:
         log.info("Applied migration %s", name)
-    return applied
+    return names
 
 
 def pending(store: Database, directory: Path = DIRECTORY) -> list[str]:
     return [m.name for m in runner(store, directory).status() if m.path and not m.applied]
 
 
+def applied(store: Database) -> list[str]:
+    return [m.name for m in runner(store).status() if m.applied]
+
+
 def version(store: Database) -> str | None:
     """The newest applied migration's name; None for an empty database."""
-    applied = [m.name for m in runner(store).status() if m.applied]
-    return applied[-1] if applied else None
+    return next(reversed(applied(store)), None)

@@ -1,0 +1,178 @@
+"""The command line, `python -m db`: look after the database, make keys, back up."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import click
+from peewee import DatabaseError, InterfaceError
+
+from . import schema
+from .api_key import ApiKey
+from .backup import BackupError, back_up
+from .conversation import Conversation
+from .database import Store, database, open_store, store_at
+from .errors import StoreError
+from .message import Message
+from .settings import Settings, SettingsError
+
+ABOUT_DATABASE_URL = (
+    f"The database is the one that the server with the same environment serves. DATABASE_URL: "
+    f"{Settings.model_fields['database_url'].description}"
+)
+
+
+@click.group(epilog=ABOUT_DATABASE_URL)
+def cli() -> None:
+    """Look after Confab's database: its schema, its API keys, its backup."""
+
+
+command = partial(cli.command, epilog=ABOUT_DATABASE_URL)
+
+
+@contextmanager
+def opened(as_it_is: bool = False) -> Iterator[Store]:
+    """The database, made ready as for serving, or `as_it_is`; what goes wrong is one sentence."""
+    try:
+        settings = Settings.read(os.environ)
+        store = store_at(settings.database_url)
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
+    try:
+        if as_it_is:
+            database.initialize(store)
+        else:
+            store = open_store(settings)
+        yield store
+    except (StoreError, BackupError) as error:
+        raise click.ClickException(str(error)) from None
+    except (DatabaseError, InterfaceError) as error:
+        reason = " ".join(str(error).split()).removesuffix(".")
+        raise click.ClickException(f"{store.place} cannot be used: {reason}.") from None
+    finally:
+        store.close_all()
+
+
+@command()
+def migrate() -> None:
+    """Bring the schema up to date.
+
+    A SQLite file is also brought up to date by itself, whenever it is opened to serve.
+    """
+    with opened(as_it_is=True) as store:
+        names = schema.migrate(store)
+    click.echo(f"Applied {', '.join(names)}." if names else "The schema is up to date.")
+
+
+@command()
+def status() -> None:
+    """Say where the database is, how large, and at which version.
+
+    Nothing is changed: pending migrations stay pending, and a file that is missing is not made.
+    """
+    with opened(as_it_is=True) as store:
+        facts = {"database": store.place, "engine": store.engine}
+        if store.size is None:
+            facts["size"] = "not there yet: migrate makes it, and so does the first request"
+        else:
+            applied = schema.applied(store)
+            facts["size"] = f"{store.size:,} bytes"
+            facts["applied"] = ", ".join(applied) or "nothing"
+            facts["pending"] = ", ".join(schema.pending(store)) or "nothing"
+            if applied:
+                facts["conversations"] = f"{Conversation.select().count():,}"
+                facts["messages"] = f"{Message.select().count():,}"
+    _table(list(facts.items()))
+
+
+def _readable(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    if text is not None and not (text.strip() and text.isprintable()):
+        raise click.BadParameter("must be readable text, and not blank.")
+    return text
+
+
+@command()
+@click.option(
+    "--project",
+    "project_id",
+    metavar="ID",
+    callback=_readable,
+    help="The one project that the key opens, as the API shows its id.  [default: all projects]",
+)
+@click.option("--name", callback=_readable, help="Whom the key is for, as list-keys will show.")
+def create_key(project_id: str | None, name: str | None) -> None:
+    """Make an API key and print it, this once.
+
+    The key alone goes to standard output, so that a script can take it from there; the store keeps
+    its SHA-256 digest only.
+    """
+    with opened():
+        plain, row = ApiKey.make(project_id, name)
+    click.echo(plain)
+    opens = f"project {project_id}" if project_id else "all projects"
+    click.echo(f"Key {row.id} opens {opens}. Keep it: it is not shown again.", err=True)
+    click.echo("Send it with each request as X-API-Key.", err=True)
+
+
+@command()
+def list_keys() -> None:
+    """List the API keys, oldest first, revoked ones too.
+
+    What is listed opens nothing: the keys themselves are not stored.
+    """
+    with opened():
+        keys = ApiKey.all()
+    _table(
+        [("ID", "PROJECT", "NAME", "CREATED", "REVOKED")]
+        + [
+            (key.id, key.project_id or "all", key.name or "", key.created_at, key.revoked_at or "")
+            for key in keys
+        ]
+    )
+
+
+@command()
+@click.argument("id")
+def revoke_key(id: str) -> None:
+    """Let the API key ID, from list-keys, open nothing from now on."""
+    with opened():
+        ApiKey.revoke(id)
+    click.echo(f"Key {id} is revoked.")
+
+
+@command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+def backup(file: Path, force: bool) -> None:
+    """Copy a SQLite database into FILE, safely while it is served.
+
+    FILE is the database as it was when the copy began, checked, and whole from the moment it
+    exists. To restore it, stop serving and put it in the place of the database, whose -wal and -shm
+    files must be gone.
+    """
+    with (
+        opened(as_it_is=True) as store,
+        click.progressbar(
+            length=1, label=f"Copying to {file}", file=sys.stderr, hidden=not sys.stderr.isatty()
+        ) as bar,
+    ):
+
+        def show(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(done - bar.pos)
+
+        back_up(store, file, show, replace=force)
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+if __name__ == "__main__":
+    cli()
