@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from http.client import HTTPConnection
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlencode
 
@@ -33,6 +34,19 @@ class InProcess:
         answer = self._http.request(method, path, headers=headers, body=body)
         named = {name.lower(): value for name, value in answer.headers.items()}
         return Answer(answer.status_code, named, answer.body)
+
+
+class OverHttp:
+    """A keep-alive connection to a server, made at the first request."""
+
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+        self.connection = HTTPConnection(host, port, timeout=30)
+
+    def send(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        self.connection.request(method, path, body or None, headers)
+        response = self.connection.getresponse()
+        named = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, named, response.read())
 
 
 class Api:

@@ -1,0 +1,294 @@
+"""Over a real socket, against `chalice local`."""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from http.client import HTTPResponse
+from pathlib import Path
+
+import pytest
+from chalice.local import ChaliceRequestHandler
+
+from db.api_key import ApiKey
+from db.database import database, open_store
+from db.settings import Settings
+from handlers.http import local
+
+from .clients import Answer, Api, OverHttp, assert_problem
+from .conftest import PROJECT
+from .processes import PATIENCE, ROOT, Server
+
+CONVERSATIONS = "/api/v1/conversations"
+EXAMPLE = "550e8400-e29b-41d4-a716-446655440000"
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('http')}/confab.db"
+
+
+@pytest.fixture(scope="module")
+def key(url: str) -> str:
+    store = open_store(Settings(database_url=url))
+    plain, _ = ApiKey.make()
+    store.close_all()
+    database.initialize(None)
+    return plain
+
+
+@pytest.fixture(scope="module")
+def server(url: str, key: str) -> Iterator[Server]:
+    with Server(url) as server:
+        yield server
+
+
+@pytest.fixture
+def api(server: Server) -> Iterator[Api]:
+    """Without a key, which the `dev` stage does not ask for."""
+    transport = OverHttp(server.port)
+    with closing(transport.connection):
+        yield Api(transport)
+
+
+def curl(line: str, port: int) -> Answer:
+    """Send what a documented curl line sends, to another port."""
+    line = line.replace("\\\n", "").replace("localhost:8000", f"127.0.0.1:{port}")
+    words = iter(shlex.split(line)[1:])
+    method, headers, body, url = None, {"Accept": "*/*"}, b"", ""
+    for word in words:
+        if word == "-X":
+            method = next(words)
+        elif word == "-H":
+            name, _, value = next(words).partition(": ")
+            headers[name] = value
+        elif word == "-d":
+            body = next(words).encode()
+        else:
+            url = word
+    transport = OverHttp(port)
+    with closing(transport.connection):
+        path = url.removeprefix(f"http://127.0.0.1:{port}")
+        return transport.send(method or "GET", path, headers, body)
+
+
+def test_the_first_pages_curl_lines_work_as_printed(server: Server):
+    made = curl(
+        """curl -X POST http://localhost:8000/api/v1/conversations/ \\
+  -H "Content-Type: application/json" \\
+  -d '{
+    "project_id": "7c9e6679-7425-40de-944b-e07fc1f90ae7",
+    "title": "Architecture planning session"
+  }'""",
+        server.port,
+    )
+    assert made.status == 201
+    assert list(made.json) == ["id", "project_id", "title", "messages", "created_at", "updated_at"]
+    assert made.json["project_id"] == "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+    assert made.json["title"] == "Architecture planning session"
+
+    line = f"curl http://localhost:8000/api/v1/conversations/{EXAMPLE}"
+    assert_problem(curl(line, server.port), 404, "conversation-not-found")
+    assert curl(line.replace(EXAMPLE, made.json["id"]), server.port).json == made.json
+
+    listed = curl(
+        'curl "http://localhost:8000/api/v1/conversations/'
+        '?project_id=7c9e6679-7425-40de-944b-e07fc1f90ae7&skip=0&limit=20"',
+        server.port,
+    )
+    assert listed.status == 200
+    assert made.json in listed.json["conversations"]
+    assert (listed.json["skip"], listed.json["limit"]) == (0, 20)
+
+
+# As printed on the second page, line by line, except for what stands for a value there.
+REQUESTS = [
+    """GET /projects/{project_id}/conversations HTTP/1.1
+Host: api.stack-ai.com
+X-API-Key: YOUR_API_KEY
+X-User-Id: text
+Accept: */*
+""",
+    """GET /projects/{project_id}/sso/conversations HTTP/1.1
+Host: api.stack-ai.com
+X-API-Key: YOUR_API_KEY
+X-User-Id: text
+Accept: */*
+""",
+    """POST /projects/{project_id}/conversations/{conversation_id}/archive HTTP/1.1
+Host: api.stack-ai.com
+X-API-Key: YOUR_API_KEY
+X-User-Id: text
+Accept: */*
+""",
+    """POST /projects/{project_id}/conversations/{conversation_id}/rename HTTP/1.1
+Host: api.stack-ai.com
+X-API-Key: YOUR_API_KEY
+X-User-Id: text
+Content-Type: application/json
+Accept: */*
+Content-Length: 16
+
+{"title":"text"}""",
+    """DELETE /projects/{project_id}/conversations/{conversation_id} HTTP/1.1
+Host: api.stack-ai.com
+X-API-Key: YOUR_API_KEY
+X-User-Id: text
+Accept: */*
+""",
+]
+
+
+def test_the_second_pages_requests_work_as_printed(api: Api, server: Server, key: str):
+    id = api.post(CONVERSATIONS, {"project_id": PROJECT}, headers={"X-User-Id": "text"}).json["id"]
+    values = {"{project_id}": PROJECT, "{conversation_id}": id, "YOUR_API_KEY": key}
+    answers = []
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        for request in REQUESTS:
+            head, _, body = request.partition("\n\n")
+            sent = head.strip().replace("\n", "\r\n") + "\r\n\r\n" + body
+            for name, value in values.items():
+                sent = sent.replace(name, value)
+            connection.sendall(sent.encode())
+            response = HTTPResponse(connection)
+            response.begin()
+            answers.append((response.status, json.loads(response.read())))
+    assert [status for status, _ in answers] == [200] * 5
+    listed, signed_on, archived, renamed, deleted = [body for _, body in answers]
+    assert listed == signed_on
+    assert [conversation["id"] for conversation in listed["data"]] == [id]
+    assert archived == {**listed["data"][0], "is_archived": True}
+    assert renamed == {**archived, "title": "text"}
+    assert deleted is None
+
+
+def test_a_connection_stays_open_whatever_is_sent_on_it(api: Api):
+    path = f"{CONVERSATIONS}/{EXAMPLE}"
+    assert api.get("/health").status == 200
+    address = api.transport.connection.sock.getsockname()
+    for answer, status in (
+        (api.request("HEAD", path), 405),
+        (api.request("OPTIONS", path), 200),
+        (api.delete(path), 404),
+        (api.post(CONVERSATIONS, body=b"{"), 400),
+        (api.post(CONVERSATIONS, body=b" " * 7_000_000), 413),
+        (api.get("/nowhere"), 403),
+        (api.get("/health/"), 200),
+    ):
+        assert answer.status == status
+    assert api.transport.connection.sock.getsockname() == address
+
+
+def test_the_local_server_sends_what_is_small_at_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ChaliceRequestHandler, "disable_nagle_algorithm", False)
+    monkeypatch.setattr(ChaliceRequestHandler, "log_request", print)
+    monkeypatch.setenv("AWS_CHALICE_CLI_MODE", "true")
+    monkeypatch.setattr(sys, "argv", ["chalice", "local"])
+    local.tune()
+    assert ChaliceRequestHandler.disable_nagle_algorithm
+
+
+def test_an_unknown_path_is_answered_by_the_gateway(api: Api):
+    answer = api.get("/api/v2/conversations")
+    assert (answer.status, answer.json) == (403, {"message": "Missing Authentication Token"})
+
+
+def test_a_browser_may_call_from_anywhere(api: Api):
+    allowed = api.request("OPTIONS", f"{CONVERSATIONS}/{EXAMPLE}").headers
+    assert allowed["access-control-allow-origin"] == "*"
+    assert set(allowed["access-control-allow-methods"].split(",")) == {
+        "GET", "PATCH", "DELETE", "OPTIONS"
+    }  # fmt: skip
+    assert {
+        "content-type", "idempotency-key", "if-match", "if-none-match", "last-event-id",
+        "x-api-key", "x-user-id",
+    } <= set(allowed["access-control-allow-headers"].lower().split(","))  # fmt: skip
+    for answer in (
+        api.get(CONVERSATIONS),
+        api.get(f"{CONVERSATIONS}/x"),
+        api.request("PUT", "/health"),
+    ):
+        assert answer.headers["access-control-allow-origin"] == "*"
+        assert set(answer.headers["access-control-expose-headers"].split(",")) == {
+            "ETag", "Link", "Location", "Retry-After", "X-Request-Id"
+        }  # fmt: skip
+
+
+def test_text_survives_the_wire(api: Api, key: str):
+    user = {"X-User-Id": "Zoë 👋".encode().decode("latin-1"), "X-API-Key": key}
+    body = json.dumps({"project_id": PROJECT, "title": "Größe 👋"}, ensure_ascii=False)
+    made = api.post(CONVERSATIONS, body=body.encode(), headers=user)
+    assert made.json["title"] == "Größe 👋"
+    page = api.get(f"/projects/{PROJECT}/conversations", headers=user).json
+    assert [conversation["user_id"] for conversation in page["data"]] == ["Zoë 👋"]
+    path = f"{CONVERSATIONS}/{made.json['id']}"
+    assert api.get(path).status == 200
+    assert_problem(api.get(path, headers={"X-User-Id": "Zoe"}), 404, "conversation-not-found")
+
+
+def test_eight_clients_at_once_get_each_their_own(server: Server):
+    def create_and_read(number: int) -> bool:
+        transport = OverHttp(server.port)
+        with closing(transport.connection):
+            api = Api(transport)
+            titles = [f"{number}-{n}" for n in range(20)]
+            made = [api.post(CONVERSATIONS, {"project_id": PROJECT, "title": t}) for t in titles]
+            read = [api.get(answer.headers["location"]).json["title"] for answer in made]
+            return read == titles
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(create_and_read, range(8)))
+
+
+@contextmanager
+def bare_chalice_local(project: Path, home: Path) -> Iterator[tuple[int, Path]]:
+    """`chalice local`, with its reloader and the default database; its port and its output."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    environment |= {"HOME": str(home), "XDG_DATA_HOME": str(home), "PYTHONUNBUFFERED": "1"}
+    output = home / "output"
+    with output.open("w") as file:
+        process = subprocess.Popen(
+            [Path(sys.executable).with_name("chalice"), "local", "--port", str(port)],
+            cwd=project, env=environment, stdout=file, stderr=file, start_new_session=True,
+        )  # fmt: skip
+    try:
+        wait_for(output, "Serving on", 1)
+        yield port, output
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # the reloader, and the server that it watches
+        process.wait()
+
+
+def wait_for(output: Path, line: str, times: int) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while output.read_text().count(line) < times:
+        assert time.monotonic() < deadline, output.read_text()
+        time.sleep(0.05)
+
+
+def test_two_hundred_writes_restart_nothing(tmp_path: Path):
+    project = tmp_path / "project"
+    for name in ("db", "handlers", ".chalice"):
+        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "app.py", project)
+    with bare_chalice_local(project, tmp_path) as (port, output):
+        transport = OverHttp(port)
+        with closing(transport.connection):
+            api = Api(transport)
+            for _ in range(200):
+                assert api.post(CONVERSATIONS, {"project_id": PROJECT}).status == 201
+                time.sleep(0.005)  # so that the reloader, which looks every second, looks meanwhile
+        assert output.read_text().count("Serving on") == 1
+        # Had something been written where it looks, this is what would have happened.
+        (project / "app.py").touch()
+        wait_for(output, "Serving on", 2)
