@@ -14,6 +14,9 @@ from .errors import IdempotencyKeyReused
 
 KEPT = timedelta(hours=24).total_seconds()
 SWEEP = 20  # expired rows that each new key takes away; so the table stays small without a job
+# An expired row stays a little longer than anybody answers from it: what one process still honours,
+# no other takes away under its hands.
+SWEPT = KEPT + timedelta(minutes=5).total_seconds()
 
 
 class Answer(NamedTuple):
@@ -47,7 +50,7 @@ class IdempotencyKey(Model):
         To be called in the transaction that does the work and ends with `settle`: a copy that
         arrives meanwhile waits for it here. Raises IdempotencyKeyReused.
         """
-        _sweep(ago(KEPT))
+        _sweep(ago(SWEPT))
         _forget_expired(caller, key, ago(KEPT))
         if _insert(caller, key, fingerprint, now()).rowcount == 1:
             return None
@@ -100,6 +103,9 @@ def _sweep(kept: Any) -> Any:
         .order_by(IdempotencyKey.created_at)
         .limit(SWEEP)
     )
+    if database.for_update:
+        # Rows that another transaction is sweeping: do not wait until its work is done.
+        oldest = oldest.for_update(skip_locked=True)
     return IdempotencyKey.delete().where(Tuple(*row).in_(oldest))
 
 
