@@ -40,6 +40,12 @@ class PostgresStore(PooledPostgresqlDatabase):
         "application_name": "confab",
     }
 
+    POOL = {
+        "max_connections": 20,  # more threads than that wait for each other,
+        "timeout": 10,  # for as long as for a lock
+        "stale_timeout": 300,  # so that a fail-over is noticed
+    }
+
     def __init__(self, url: str) -> None:
         """`url` in libpq's form, with any of libpq's parameters. Raises SettingsError."""
         try:
@@ -50,15 +56,7 @@ class PostgresStore(PooledPostgresqlDatabase):
                 "DATABASE_URL is not usable: write it as postgresql://user:password@host:5432/name,"
                 " with special characters percent-encoded."
             ) from None
-        super().__init__(
-            name,
-            prefer_psycopg3=True,
-            # More threads than this wait for each other, for as long as for a lock.
-            max_connections=20,
-            timeout=10,
-            stale_timeout=300,  # so that a fail-over or a new password is noticed
-            **params,
-        )
+        super().__init__(name, prefer_psycopg3=True, **self.POOL, **params)
 
     @property
     def place(self) -> str:

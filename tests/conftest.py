@@ -21,6 +21,8 @@ from handlers.http.caller import Caller
 from .clients import Api, InProcess
 from .packages import Package, make_package
 
+pytest_plugins = ["tests.postgres"]
+
 PROJECT = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 OTHER_PROJECT = "0f0e0d0c-0b0a-4908-8706-050403020100"
 

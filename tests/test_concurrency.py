@@ -14,12 +14,13 @@ from app import app
 from db import writer
 from db.clock import new_id
 from db.conversation import Conversation
-from db.database import SqliteStore, database
+from db.database import database
 from db.errors import ConversationNotFound, OffsetConflict, StalePrecondition
 from db.event import Event
 from db.idempotency_key import IdempotencyKey
 from db.message import Draft, Message
 from db.scope import EVERYTHING
+from db.settings import settings
 from db.stream import Stream
 
 from .clients import Api, InProcess
@@ -141,8 +142,8 @@ def assert_kept(conversation_id: str, written: dict[str, list[str]]) -> None:
     assert kept == written
 
 
-def test_eight_processes_append_to_one_conversation(store: SqliteStore, conversation_id: str):
-    append = partial(append_messages, f"sqlite:///{store.place}", conversation_id, count=100)
+def test_eight_processes_append_to_one_conversation(conversation_id: str):
+    append = partial(append_messages, settings().database_url, conversation_id, count=100)
     names = [f"writer-{number}" for number in range(8)]
     with processes(8) as pool:
         written = dict(zip(names, pool.map(append, names), strict=True))

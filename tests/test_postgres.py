@@ -1,0 +1,340 @@
+"""PostgreSQL as the store, on a real server: what is another story there than with a file."""
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
+
+import peewee
+import pytest
+from playhouse.schema_diff import diff_models
+
+from app import app
+from db import postgres as engine
+from db import schema
+from db.conversation import Conversation
+from db.database import database, open_store, store_at, transaction
+from db.idempotency_key import IdempotencyKey
+from db.message import Draft, Message
+from db.postgres import PostgresStore
+from db.scope import EVERYTHING
+from db.settings import SettingsError, settings
+
+from .clients import Api, InProcess, assert_problem
+from .conftest import PROJECT, Clock
+from .postgres import Server as PostgresServer
+from .processes import Server
+
+# What happens at the same moment happens to a server, too.
+from .test_concurrency import (  # noqa: F401
+    at_once,
+    streaming,
+    test_a_conversation_that_is_deleted_takes_all_along,
+    test_a_stream_is_finished_by_its_writer_or_by_its_reader,
+    test_batches_are_not_torn_apart,
+    test_copies_of_a_piece_are_stored_once,
+    test_copies_of_the_last_piece_finish_once,
+    test_eight_processes_append_to_one_conversation,
+    test_many_who_find_a_writer_silent_finish_its_message_once,
+    test_of_different_pieces_at_one_offset_one_is_stored,
+    test_of_two_changes_with_one_etag_one_is_refused,
+    test_readers_keep_up_with_writers_in_other_threads,
+    test_twelve_copies_of_a_post_in_threads_have_one_effect,
+    test_twelve_copies_of_a_post_to_four_processes_have_one_effect,
+    test_twelve_threads_append_to_one_conversation,
+)
+
+CONVERSATIONS = "/api/v1/conversations"
+NOWHERE = "postgresql://confab:secret@127.0.0.1:1/confab"
+
+
+@pytest.fixture(autouse=True)
+def store(postgres_url: str, configure: Callable[..., None]) -> Iterator[PostgresStore]:
+    configure(database_url=postgres_url)
+    store = open_store(settings())
+    yield store
+    store.close_all()
+    database.initialize(None)
+
+
+@pytest.fixture(scope="module")
+def servers(postgres: PostgresServer) -> Iterator[list[Server]]:
+    """Four processes that serve one database."""
+    url = postgres.migrated()
+    with ExitStack() as stack:
+        started = [Server(url).start() for _ in range(4)]
+        for server in started:
+            stack.callback(server.kill)
+        yield [server.wait() for server in started]
+
+
+@pytest.fixture
+def reopen(store: PostgresStore, configure: Callable[..., None]) -> Iterator[Callable[[str], None]]:
+    """Let the next request open another database, as in a new process."""
+
+    def reopen(url: str) -> None:
+        store.close_all()
+        configure(database_url=url)
+        database.initialize(None)
+
+    yield reopen
+    if database.obj is not None:
+        database.obj.close_all()
+
+
+def in_another_thread(verb: Callable[[], Any]) -> Any:
+    def run() -> Any:
+        try:
+            return verb()
+        finally:
+            database.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(run).result()
+
+
+# The address
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("postgresql://confab:secret@db.example/confab", "postgresql://db.example/confab"),
+        ("postgres://confab:secret@db.example:6543/x", "postgresql://db.example:6543/x"),
+        ("postgresql:///confab?password=secret", "postgresql://localhost/confab"),
+    ],
+)
+def test_the_place_is_told_without_the_password(url: str, place: str):
+    assert store_at(url).place == place
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://",
+        "postgresql://confab:secret@db.example",
+        "postgresql://confab:secret@db.example/confab?journal_mode=wal",
+        "postgresql://confab:secr%et@db.example/confab",
+    ],
+)
+def test_a_url_that_libpq_cannot_read_is_refused_without_telling_the_password(url: str):
+    with pytest.raises(SettingsError, match=r"^DATABASE_URL is not usable: [^\n]+\.$") as refused:
+        store_at(url)
+    assert "secr" not in str(refused.value)
+
+
+def test_without_the_driver_the_error_names_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "db.postgres", None)
+    with pytest.raises(SettingsError, match=r"psycopg\[binary\]"):
+        store_at(NOWHERE)
+
+
+# The schema
+
+
+def test_the_models_and_the_migrated_schema_are_the_same(store: PostgresStore):
+    assert not diff_models(store, schema.MODELS)
+
+
+def test_a_server_is_migrated_only_when_somebody_says_so(
+    postgres: PostgresServer,
+    api: Api,
+    reopen: Callable[[str], None],
+    caplog: pytest.LogCaptureFixture,
+):
+    url = postgres.blank()
+    reopen(url)
+    assert_problem(api.get("/health"), 503, "unavailable")
+    assert "run python -m db migrate" in caplog.text
+
+    store = store_at(url)
+    schema.migrate(store)
+    store.close_all()
+    assert api.get("/health").json["schema"] == schema.version(database.obj)
+
+
+def test_of_processes_that_migrate_together_one_does_it(postgres: PostgresServer):
+    url = postgres.blank()
+
+    def migrate() -> list[str]:
+        store = store_at(url)
+        try:
+            return schema.migrate(store)
+        finally:
+            store.close_all()
+
+    assert sorted(map(len, at_once(*[migrate] * 6)))[:5] == [0] * 5
+
+
+# Away, or busy
+
+
+def test_a_server_that_does_not_answer_is_a_503(api: Api, reopen: Callable[[str], None]):
+    reopen(NOWHERE)
+    answer = api.post(CONVERSATIONS, {"project_id": PROJECT})
+    assert "secret" not in assert_problem(answer, 503, "unavailable")["detail"]
+    assert answer.headers["retry-after"] == "1"
+
+
+def test_connections_that_died_in_the_pool_are_replaced(
+    postgres: PostgresServer, postgres_url: str, api: Api
+):
+    assert api.get(CONVERSATIONS).status == 200
+    postgres.execute(
+        postgres_url,
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid != pg_backend_pid()",
+    )
+    assert api.get(CONVERSATIONS).status == 200
+
+
+def test_a_connection_that_dies_in_a_verb_leaves_nothing_and_is_not_used_again():
+    @transaction
+    def verb() -> None:
+        Conversation.start(EVERYTHING, PROJECT)
+        database.execute_sql("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    with pytest.raises(peewee.OperationalError):
+        verb()
+    database.close()
+    assert Conversation.newest(EVERYTHING).rows == []
+
+
+def test_who_waits_too_long_for_another_writer_gets_a_503_and_leaves_nothing(
+    postgres_url: str, api: Api, conversation_id: str, reopen: Callable[[str], None]
+):
+    reopen(f"{postgres_url}&options=-c%20lock_timeout%3D50ms")
+    path = f"{CONVERSATIONS}/{conversation_id}"
+    assert api.get(path).status == 200  # opens the store
+    with database.atomic():
+        Conversation.lock(EVERYTHING, conversation_id)
+        answer = in_another_thread(lambda: api.patch(path, {"title": "Too late"}))
+        assert_problem(answer, 503, "unavailable")
+    assert api.get(path).json["title"] is None
+
+
+def test_more_threads_than_connections_wait_for_each_other(
+    postgres_url: str,
+    api: Api,
+    reopen: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setitem(PostgresStore.POOL, "max_connections", 2)
+    reopen(postgres_url)
+    clients = [Api(InProcess(app), api.headers) for _ in range(8)]
+    answers = at_once(
+        *(lambda c=c: c.post(CONVERSATIONS, {"project_id": PROJECT}) for c in clients)
+    )
+    assert [answer.status for answer in answers] == [201] * 8
+
+
+def test_a_pool_that_stays_busy_is_a_503(
+    postgres_url: str,
+    api: Api,
+    reopen: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(PostgresStore, "POOL", {"max_connections": 1, "timeout": 0.05})
+    reopen(postgres_url)
+    assert api.get(CONVERSATIONS).status == 200
+    with database.connection_context():
+        answer = in_another_thread(lambda: api.get(CONVERSATIONS))
+    assert_problem(answer, 503, "unavailable")
+
+
+# Broken off
+
+
+def break_off(state: str) -> None:
+    database.execute_sql(f"DO $$ BEGIN RAISE 'broken off' USING ERRCODE = '{state}'; END $$")
+
+
+@pytest.mark.parametrize("state", ["40001", "40P01"])
+def test_what_the_server_breaks_off_is_run_again_as_a_whole(state: str):
+    begun = []
+
+    @transaction
+    def verb() -> str:
+        begun.append(Conversation.start(EVERYTHING, PROJECT).id)
+        if len(begun) < 3:
+            break_off(state)
+        return begun[-1]
+
+    assert verb() == begun[2]
+    assert [row.id for row in Conversation.newest(EVERYTHING).rows] == begun[2:]
+
+
+def test_what_is_broken_off_again_and_again_fails_in_the_end(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(engine, "PAUSES", [0, 0])
+    begun = []
+
+    @transaction
+    def verb() -> None:
+        begun.append(Conversation.start(EVERYTHING, PROJECT))
+        break_off("40001")
+
+    with pytest.raises(peewee.OperationalError):
+        verb()
+    assert len(begun) == 3
+    assert Conversation.newest(EVERYTHING).rows == []
+
+
+def test_other_errors_are_not_run_again():
+    begun = []
+
+    @transaction
+    def verb() -> None:
+        begun.append(1)
+        break_off("55P03")
+
+    with pytest.raises(peewee.OperationalError):
+        verb()
+    assert begun == [1]
+
+
+def test_two_that_wait_for_each_other_both_get_there():
+    first, second = (Conversation.start(EVERYTHING, PROJECT).id for _ in range(2))
+    both_have_one, met = threading.Barrier(2), threading.Event()
+
+    @transaction
+    def append_to(*ids: str) -> None:
+        for id in ids:
+            Message.append(EVERYTHING, id, [Draft("user", "Hello")])
+            if not met.is_set():
+                both_have_one.wait()
+                met.set()
+
+    at_once(lambda: append_to(first, second), lambda: append_to(second, first))
+    assert [len(Message.page_for(EVERYTHING, id).rows) for id in (first, second)] == [2, 2]
+
+
+# Isolation
+
+
+def test_a_snapshot_shows_one_state(store: PostgresStore, conversation_id: str):
+    with store.snapshot():
+        before = Conversation.find(EVERYTHING, conversation_id)
+        in_another_thread(lambda: Conversation.change(EVERYTHING, conversation_id, title="New"))
+        assert Conversation.find(EVERYTHING, conversation_id) == before
+    assert Conversation.find(EVERYTHING, conversation_id).title == "New"
+
+
+def test_a_snapshot_is_for_reading(store: PostgresStore):
+    with pytest.raises(peewee.InternalError), store.snapshot():
+        Conversation.start(EVERYTHING, PROJECT)
+
+
+def test_sweeping_expired_keys_keeps_nobody_waiting(clock: Clock):
+    for number in range(3):
+        IdempotencyKey.claim("caller", f"old {number}", "fingerprint")
+    clock.move(seconds=200_000)
+    database.execute_sql("SET lock_timeout = '100ms'")
+
+    def claim(key: str) -> None:
+        assert IdempotencyKey.claim("caller", key, "fingerprint") is None
+
+    with database.atomic():
+        claim("new")
+        in_another_thread(lambda: claim("another"))
