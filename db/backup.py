@@ -6,7 +6,8 @@ from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from .database import SqliteStore, Store
+from .database import Store
+from .sqlite import SqliteStore
 
 PAGES = 2_000  # copied between two signs of progress: 8 MB
 

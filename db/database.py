@@ -2,31 +2,16 @@
 
 import inspect
 import os
-import sqlite3
-import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, cast
 from urllib.parse import parse_qsl, unquote
 
-from peewee import (
-    SQL,
-    Database,
-    DatabaseProxy,
-    IntegrityError,
-    Model,
-    OperationalError,
-    Query,
-    SqliteDatabase,
-    Value,
-)
-from peewee import __exception_wrapper__ as as_peewee_errors  # type: ignore[attr-defined]
+from peewee import SQL, Database, DatabaseProxy, Model, OperationalError, Query, Value
 
 from .settings import ON_LAMBDA, Settings, SettingsError
+from .sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from .postgres import PostgresStore
@@ -41,131 +26,6 @@ database = DatabaseProxy()
 IN_CONVERSATION = SQL(
     "FOREIGN KEY (conversation_id) REFERENCES conversation (id) ON DELETE CASCADE"
 )
-
-
-class SqliteStore(SqliteDatabase):
-    """A SQLite file.
-
-    Peewee has a connection for each thread, and `chalice local` a thread for each client. Opening
-    one costs more than most requests, so a connection that is closed is kept for the next thread.
-    (Playhouse's pool does it too, with bookkeeping for limits and lost connections that a file
-    does not need, at 4 µs a request.)
-    """
-
-    engine = "sqlite"
-    PRAGMAS: dict[str, Any] = {
-        "busy_timeout": 10_000,  # milliseconds; first, so that the next ones wait too
-        "journal_mode": "wal",
-        # An acknowledged write survives a power cut: 108 µs a commit, where NORMAL takes 13.
-        "synchronous": "full",
-        "foreign_keys": 1,
-        "cache_size": -16_000,  # KiB
-        "temp_store": "memory",
-    }
-    CHOICES = {
-        "journal_mode": {"wal", "delete", "truncate", "persist"},
-        "synchronous": {"full", "extra", "normal", "off"},
-    }
-
-    def __init__(self, path: str, **pragmas: str) -> None:
-        # SQLite lets waiting writers sleep and try again, up to 100 ms at a time. Between the
-        # threads of one process a lock is fair and wakes at once.
-        self._writer = threading.Lock()
-        self._idle: deque[sqlite3.Connection] = deque()
-        super().__init__(path, pragmas={**self.PRAGMAS, **pragmas}, check_same_thread=False)
-
-    @property
-    def place(self) -> str:
-        """Where the rows are, for people; without secrets."""
-        return str(self.database)
-
-    @property
-    def size(self) -> int | None:
-        """Bytes on disk, with those still in the write-ahead log; None if there is no file yet."""
-        file, log = Path(self.place), Path(f"{self.place}-wal")
-        if not file.exists():
-            return None
-        return file.stat().st_size + (log.stat().st_size if log.exists() else 0)
-
-    def _set_pragmas(self, conn: sqlite3.Connection) -> None:
-        # Processes that start together on a new file change it to WAL at the same moment. Where
-        # waiting could end in a deadlock SQLite ignores its busy timeout and fails: wait here.
-        deadline = time.monotonic() + self.PRAGMAS["busy_timeout"] / 1000
-        while True:
-            try:
-                return super()._set_pragmas(conn)  # type: ignore[misc]
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
-
-    def _connect(self) -> sqlite3.Connection:
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return super()._connect()  # type: ignore[misc]
-
-    def _close(self, connection: sqlite3.Connection) -> None:
-        self._idle.append(connection)
-
-    def close_all(self) -> None:
-        """Close this thread's connection and the idle ones, and with the last one the file."""
-        self.close()
-        while self._idle:
-            self._idle.pop().close()
-
-    def write(self, verb: Callable[[], T]) -> T:
-        with self._writer, self.atomic("IMMEDIATE"):
-            return verb()
-
-    def write_one(self, statement: Callable[[], T]) -> T:
-        with self._writer:
-            return statement()
-
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
-        """A read transaction: every query in it sees the same state. In SQL of its own, since
-        Peewee's bookkeeping for nested writes takes 7 µs of a read's 60."""
-        if self.in_transaction():
-            yield
-            return
-        connection = self.connection()  # type: ignore[no-untyped-call]
-        connection.execute("BEGIN")
-        try:
-            yield
-        finally:
-            connection.execute("COMMIT")
-
-    def stream(self, query: Query) -> Iterator[tuple[Any, ...]]:
-        """The rows of `query`, read one by one; to be called in a snapshot."""
-        return iter(self.execute(query))  # type: ignore[no-untyped-call]
-
-    def load(self, model: type[Model], rows: Iterable[Sequence[Any]]) -> None:
-        """Insert many rows, whose values are in the order of the model's fields."""
-        columns = ", ".join(f'"{column}"' for column in model._meta.sorted_field_names)
-        values = ", ".join("?" for _ in model._meta.sorted_fields)
-        into = f'INSERT INTO "{model._meta.table_name}" ({columns}) VALUES ({values})'  # noqa: S608
-        with as_peewee_errors:
-            self.cursor().executemany(into, rows)  # type: ignore[no-untyped-call]
-
-    def alone(self, change: Callable[[], T]) -> T:
-        """Run a change of the schema while nobody writes. Foreign keys rest until its end, since
-        SQLite alters a table by dropping its old form; the pragma works outside transactions only.
-        """
-
-        def checked() -> T:
-            result = change()
-            orphan = self.execute_sql("PRAGMA foreign_key_check").fetchone()  # type: ignore[no-untyped-call]
-            if orphan:
-                raise IntegrityError(f"rows of {orphan[0]} would be left without their {orphan[2]}")
-            return result
-
-        self.pragma("foreign_keys", 0)
-        try:
-            return self.write(checked)
-        finally:
-            self.pragma("foreign_keys", 1)
-
 
 Store: TypeAlias = "SqliteStore | PostgresStore"
 

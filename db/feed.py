@@ -134,7 +134,8 @@ def _deltas(after: int, run: list[Any], messages: dict[str, MessageRow]) -> Iter
 
 
 def _within_budget(events: Iterator[FeedEvent]) -> list[FeedEvent]:
-    batch, spent = [], 0
+    batch: list[FeedEvent] = []
+    spent = 0
     for event in events:
         spent += _size(event)
         if batch and spent > BUDGET:
