@@ -1,0 +1,126 @@
+"""The zip in AWS's own runtime client, with nothing of the checkout in reach."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from chalice.app import RouteEntry
+from chalice.utils import to_cfn_resource_name
+
+from db.api_key import ApiKey
+from db.conversation import Conversation
+from db.database import database
+from db.message import Draft, Message
+from db.scope import EVERYTHING
+
+from .api_gateway import ApiGateway
+from .clients import Api, assert_problem
+from .lambda_runtime import Instance
+from .packages import Package
+from .world import PROJECT, ROUTES, USER, make_world, name_of, request_for
+
+Gateway = Callable[..., ApiGateway]
+
+
+@pytest.fixture
+def gateway(package: Callable[[str], Package]) -> Iterator[Gateway]:
+    """`gateway("sam.json")` is in front of that template's functions, on the test's database."""
+    opened = []
+
+    def open_gateway(template: str, stage: str = "prod", **environment: str) -> ApiGateway:
+        built = package(stage)
+        variables = {"DATABASE_URL": os.environ["DATABASE_URL"], **environment}
+        opened.append(ApiGateway(built.template(template), built.task, variables))
+        return opened[-1]
+
+    yield open_gateway
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture
+def key() -> str:
+    plain, _ = ApiKey.make()
+    database.close()
+    return plain
+
+
+def pairs() -> pytest.MarkDecorator:
+    """Each route, and the next one, whose event is not its business."""
+    return pytest.mark.parametrize(
+        ("route", "other"),
+        list(zip(ROUTES, ROUTES[1:] + ROUTES[:1], strict=True)),
+        ids=[name_of(route) for route in ROUTES],
+    )
+
+
+@pairs()
+def test_a_function_for_one_route_serves_it_and_refuses_another(
+    route: RouteEntry, other: RouteEntry, gateway: Gateway, key: str
+):
+    one_each = gateway("per-function.json")
+    api = Api(one_each, {"X-API-Key": key, "X-User-Id": USER})
+    world = make_world()
+    assert request_for(route, world).send(api).status == route.view_function.endpoint.status
+    names = [to_cfn_resource_name(name_of(each)) for each in (route, other)]
+    one_each.functions[names[1]] = one_each.functions[names[0]]
+    assert_problem(request_for(other, world).send(api), 421, "misdirected-request")
+
+
+def test_without_a_database_the_first_request_fails_and_the_log_says_what_to_set(
+    gateway: Gateway, key: str
+):
+    api = gateway("sam.json", DATABASE_URL="")
+    assert_problem(Api(api).get("/health"), 500, "internal")
+    (instance,) = api.functions["APIHandler"].instances
+    assert "DATABASE_URL must be set on Lambda" in instance.log
+
+
+@pytest.mark.parametrize("letter", ["a", '"', "é", "😀"])
+def test_an_answer_that_lambda_would_not_carry_is_a_422_instead(
+    letter: str, gateway: Gateway, key: str
+):
+    """Lambda counts what its runtime writes: a JSON string, in ASCII before Python 3.12."""
+    api = Api(gateway("sam.json"), {"X-API-Key": key})
+    content = letter * (2_900_000 // len(letter.encode()))
+    answer = api.get(conversation_of(content))
+    if answer.status == 200:
+        assert answer.json["messages"][0]["content"] == content
+    else:
+        assert_problem(answer, 422, "response-too-large")
+        assert letter != "a"
+
+
+def conversation_of(content: str) -> str:
+    """The path of the messages of a new conversation, which has one."""
+    conversation = Conversation.start(EVERYTHING, PROJECT)
+    Message.append(EVERYTHING, conversation.id, [Draft("user", content)])
+    database.close()
+    return f"/api/v1/conversations/{conversation.id}/messages"
+
+
+def test_a_function_writes_nothing_beside_its_code(gateway: Gateway, package: Callable, key: str):
+    task: Path = package("prod").task
+    before = sorted(task.rglob("*"))
+    api = Api(gateway("sam.json"), {"X-API-Key": key})
+    assert api.post("/api/v1/conversations", {"project_id": PROJECT}).status == 201
+    assert sorted(task.rglob("*")) == before
+
+
+def test_every_line_of_its_log_is_json_without_key_or_title(gateway: Gateway, key: str):
+    one = gateway("sam.json")
+    api = Api(one, {"X-API-Key": key})
+    answer = api.post("/api/v1/conversations", {"project_id": PROJECT, "title": "Our secret"})
+    (instance,) = one.functions["APIHandler"].instances
+    lines = [json.loads(line) for line in instance.log.splitlines()]
+    assert lines[-1]["request_id"] == answer.headers["x-request-id"]
+    assert key not in instance.log
+    assert "Our secret" not in instance.log
+
+
+def test_an_event_that_is_no_request_does_no_harm(package: Callable[[str], Package]):
+    with Instance(package("prod").task) as instance:
+        assert instance.invoke({"source": "aws.events"})["statusCode"] == 500
+        assert instance.invoke({"source": "aws.events"})["statusCode"] == 500
