@@ -14,8 +14,11 @@ import sys
 from argparse import ArgumentParser
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from deploy import lean, per_function
+from chalice.cli.factory import CLIFactory
+
+from deploy import lean, manage, per_function
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("handlers", "db")
@@ -40,7 +43,7 @@ def package(stage: str, out: Path) -> None:
         copy_project(project, stage)
         run_chalice(project, stage, out)
     lean.make_lean(out / "deployment.zip", sources=("app.py", *PACKAGES))
-    per_function.write(ROOT, stage, out)
+    write_templates(stage, out)
 
 
 def copy_project(project: Path, stage: str) -> None:
@@ -72,6 +75,25 @@ def run_chalice(project: Path, stage: str, out: Path) -> None:
         },
         check=True,
     )  # fmt: skip
+
+
+def write_templates(stage: str, out: Path) -> None:
+    """Add to Chalice's template what it has no word for."""
+    config = CLIFactory(str(ROOT)).create_config_obj(stage)
+    template = json.loads((out / "sam.json").read_text())
+    if manage.is_wanted(config):
+        manage.add(template, config)
+        write(template, out / "sam.json")
+    try:
+        write(per_function.divide(template, config), out / "per-function.json")
+    except per_function.NotDivisible as reason:
+        print(f"No per-function.json for stage {stage}: {reason}", file=sys.stderr)
+    except per_function.ConfigError as error:
+        raise SystemExit(f".chalice/config.json: {error}") from None
+
+
+def write(template: dict[str, Any], file: Path) -> None:
+    file.write_text(json.dumps(template, indent=2) + "\n")
 
 
 if __name__ == "__main__":

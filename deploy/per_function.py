@@ -6,13 +6,9 @@ which route it is for. (Importing no more than that route's module was measured,
 20 ms off a cold start of 200, and give each function another entry point.)
 """
 
-import json
-import sys
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
-from chalice.cli.factory import CLIFactory
 from chalice.config import Config
 from chalice.utils import to_cfn_resource_name
 
@@ -36,20 +32,6 @@ class NotDivisible(Exception):
     """The stage has to stay one function; the message says why."""
 
 
-def write(project: Path, stage: str, out: Path) -> None:
-    """Make per-function.json of sam.json in `out`, if the stage can be divided."""
-    config = CLIFactory(str(project)).create_config_obj(stage)
-    template = json.loads((out / "sam.json").read_text())
-    try:
-        divided = divide(template, config)
-    except NotDivisible as reason:
-        print(f"No per-function.json for stage {stage}: {reason}", file=sys.stderr)
-    except ConfigError as error:
-        raise SystemExit(f".chalice/config.json: {error}") from None
-    else:
-        (out / "per-function.json").write_text(json.dumps(divided, indent=2) + "\n")
-
-
 def divide(template: Resource, config: Config) -> Resource:
     """The same API with a function and an invoke permission for each route.
 
@@ -62,7 +44,8 @@ def divide(template: Resource, config: Config) -> Resource:
     if "ReservedConcurrentExecutions" in shared["Properties"]:
         raise NotDivisible("it limits how many instances run at once, all routes together.")
     routes = config.chalice_app.routes
-    check_settings(config, {view.view_name for path in routes.values() for view in path.values()})
+    views = {view.view_name for methods in routes.values() for view in methods.values()}
+    check_settings(config, {*views, "manage"})
     for path, operations in resources["RestAPI"]["Properties"]["DefinitionBody"]["paths"].items():
         for method, operation in operations.items():
             integration = operation["x-amazon-apigateway-integration"]
@@ -72,7 +55,8 @@ def divide(template: Resource, config: Config) -> Resource:
             name = to_cfn_resource_name(view)
             if name in resources:
                 raise ConfigError(f"{view} would replace another resource {name}: rename it.")
-            resources[name] = function(shared, view, f"{method.upper()} {path}", config)
+            route = f"{method.upper()} {path}"
+            resources[name] = function(shared, view, config, ONLY_ROUTE=route)
             resources[f"{name}InvokePermission"] = allowed_to_invoke(permission, name)
             uri = integration["uri"]["Fn::Sub"]
             integration["uri"]["Fn::Sub"] = uri.replace("${APIHandler.Arn}", f"${{{name}.Arn}}")
@@ -93,17 +77,18 @@ def check_settings(config: Config, views: set[str]) -> None:
                 raise ConfigError(f"lambda_functions: {view} cannot set {names}.")
 
 
-def function(shared: Resource, view: str, route: str, config: Config) -> Resource:
-    own = config.scope(config.chalice_stage, view)
+def function(shared: Resource, name: str, config: Config, **variables: str) -> Resource:
+    """A copy of `shared` with a name, settings and environment variables of its own."""
+    own = config.scope(config.chalice_stage, name)
     copy = deepcopy(shared)
     properties = copy["Properties"]
-    properties["FunctionName"] = {"Fn::Sub": f"${{AWS::StackName}}-{view}"}
-    for setting, name in SETTINGS.items():
+    properties["FunctionName"] = {"Fn::Sub": f"${{AWS::StackName}}-{name}"}
+    for setting, key in SETTINGS.items():
         if (value := getattr(own, setting)) is not None:
-            properties[name] = value
+            properties[key] = value
     properties["Tags"].update(own.tags)
-    variables = properties.setdefault("Environment", {}).setdefault("Variables", {})
-    variables.update(own.environment_variables, ONLY_ROUTE=route)
+    environment = properties.setdefault("Environment", {}).setdefault("Variables", {})
+    environment.update(own.environment_variables, **variables)
     return copy
 
 

@@ -124,3 +124,25 @@ def test_an_event_that_is_no_request_does_no_harm(package: Callable[[str], Packa
     with Instance(package("prod").task) as instance:
         assert instance.invoke({"source": "aws.events"})["statusCode"] == 500
         assert instance.invoke({"source": "aws.events"})["statusCode"] == 500
+
+
+def test_the_command_line_runs_as_a_function_and_its_key_opens_the_api(
+    gateway: Gateway, tmp_path: Path
+):
+    """As on EFS: a rollback journal, and the SQLite that the zip brings if Lambda's is too old."""
+    efs = gateway(
+        "sam.json", "efs", DATABASE_URL=f"sqlite:///{tmp_path}/efs.db?journal_mode=delete"
+    )
+    made = efs.functions["Manage"].invoke({"args": ["create-key", "--name", "first"]})
+    assert made["exit_code"] == 0, made
+    api = Api(efs, {"X-API-Key": made["stdout"].strip()})
+    assert api.post("/api/v1/conversations", {"project_id": PROJECT}).status == 201
+    assert api.get("/api/v1/conversations").json["total"] == 1
+    assert [path.name for path in tmp_path.glob("efs.db*")] == ["efs.db"]
+
+
+def test_a_mistake_on_the_command_line_is_told_in_its_words(gateway: Gateway, tmp_path: Path):
+    manage = gateway("sam.json", "efs").functions["Manage"]
+    outcome = manage.invoke({"args": ["revoke-key", "nobody"]})
+    assert outcome["exit_code"] == 1
+    assert "There is no key nobody" in outcome["stderr"]
