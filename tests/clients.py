@@ -1,7 +1,9 @@
 """Clients that speak to the routes, each over another way in; `Api` makes them pleasant."""
 
 import json
+import shlex
 from collections.abc import Mapping
+from contextlib import closing
 from http.client import HTTPConnection
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlencode
@@ -87,6 +89,27 @@ class Api:
 
     def delete(self, path: str, **rest: Any) -> Answer:
         return self.request("DELETE", path, **rest)
+
+
+def curl(line: str, port: int) -> Answer:
+    """Send what a documented curl line sends, to another port."""
+    line = line.replace("\\\n", "").replace("localhost:8000", f"127.0.0.1:{port}")
+    words = iter(shlex.split(line)[1:])
+    method, headers, body, url = None, {"Accept": "*/*"}, b"", ""
+    for word in words:
+        if word == "-X":
+            method = next(words)
+        elif word == "-H":
+            name, _, value = next(words).partition(": ")
+            headers[name] = value
+        elif word == "-d":
+            body = next(words).encode()
+        else:
+            url = word
+    transport = OverHttp(port)
+    with closing(transport.connection):
+        path = url.removeprefix(f"http://127.0.0.1:{port}")
+        return transport.send(method or ("POST" if body else "GET"), path, headers, body)
 
 
 def assert_problem(answer: Answer, status: int, slug: str) -> dict[str, Any]:

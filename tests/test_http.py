@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import shutil
 import signal
 import socket
@@ -23,7 +22,7 @@ from db.database import database, open_store
 from db.settings import Settings
 from handlers.http import local
 
-from .clients import Answer, Api, OverHttp, assert_problem
+from .clients import Api, OverHttp, assert_problem, curl
 from .conftest import PROJECT
 from .processes import PATIENCE, ROOT, Server
 
@@ -57,27 +56,6 @@ def api(server: Server) -> Iterator[Api]:
     transport = OverHttp(server.port)
     with closing(transport.connection):
         yield Api(transport)
-
-
-def curl(line: str, port: int) -> Answer:
-    """Send what a documented curl line sends, to another port."""
-    line = line.replace("\\\n", "").replace("localhost:8000", f"127.0.0.1:{port}")
-    words = iter(shlex.split(line)[1:])
-    method, headers, body, url = None, {"Accept": "*/*"}, b"", ""
-    for word in words:
-        if word == "-X":
-            method = next(words)
-        elif word == "-H":
-            name, _, value = next(words).partition(": ")
-            headers[name] = value
-        elif word == "-d":
-            body = next(words).encode()
-        else:
-            url = word
-    transport = OverHttp(port)
-    with closing(transport.connection):
-        path = url.removeprefix(f"http://127.0.0.1:{port}")
-        return transport.send(method or "GET", path, headers, body)
 
 
 def test_the_first_pages_curl_lines_work_as_printed(server: Server):

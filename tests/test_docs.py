@@ -1,0 +1,78 @@
+"""README says what is true: its commands run, its answers have the printed fields."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from string import Template
+
+import pytest
+
+from db.api_key import ApiKey
+from db.database import database, open_store
+from db.settings import Settings
+
+from .clients import Answer, curl
+from .processes import ROOT, Server
+
+README = (ROOT / "README.md").read_text()
+BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
+COMMAND = re.compile(r"(?:[^\\\n]|\\.)+(?:\\\n(?:[^\\\n]|\\.)+)*", re.DOTALL)
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> str:
+    url = f"sqlite:///{tmp_path}/readme.db"
+    with closing(open_store(Settings(database_url=url))):
+        plain, _ = ApiKey.make()
+    database.initialize(None)
+    return plain
+
+
+@pytest.fixture
+def server(tmp_path: Path, key: str) -> Iterator[Server]:
+    with Server(f"sqlite:///{tmp_path}/readme.db") as server:
+        yield server
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """README's curl commands, each with the fields of the answer that is printed below it."""
+    blocks = BLOCK.findall(README)
+    for (language, text), (following, printed) in zip(blocks, [*blocks[1:], ("", "")], strict=True):
+        if language == "sh":
+            found = [line for line in COMMAND.findall(text) if line.startswith("curl ")]
+            fields = list(json.loads(printed)) if following == "json" else []
+            yield from ((line, fields if line == found[-1] else []) for line in found)
+
+
+def test_the_examples_run_one_after_the_other_and_answer_as_printed(server: Server, key: str):
+    names = {"KEY": key}
+    answers = []
+    for line, fields in commands():
+        answer = curl(Template(line).substitute(names).partition("   #")[0], server.port)
+        assert answer.status in (200, 201), (line, answer)
+        if fields:
+            assert list(answer.json) == fields, line
+        answers.append(answer)
+        names = {**_learned(answer, server), **names}
+    assert len(answers) == 9
+
+
+def _learned(answer: Answer, server: Server) -> dict[str, str]:
+    """What a reader copies from an answer into the next command."""
+    if answer.headers["content-type"] != "application/json":
+        return {}
+    if answer.json.get("messages") == []:
+        url = f"http://localhost:8000/api/v1/conversations/{answer.json['id']}/messages"
+        return {"ID": answer.json["id"], "MESSAGES": url}
+    return {"MESSAGE": answer.json["id"]} if answer.json.get("status") == "in_progress" else {}
+
+
+@pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt"])
+def test_each_dependency_is_named_with_its_reason(file: str):
+    table = README.partition("## Dependencies")[2].partition("\n## ")[0].lower()
+    for line in (ROOT / file).read_text().splitlines():
+        package = re.split(r"[\[=]", line)[0]
+        if not line.startswith("-r"):
+            assert package in table, f"{package} is missing in README's dependency table"
