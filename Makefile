@@ -39,10 +39,10 @@ types: $(READY)
 	$(BIN)/mypy
 
 docs: $(READY)  ## fail if the generated parts of README are not what the code says
-	$(BIN)/cog --check --check-fail-msg "Run: make readme" -r README.md
+	$(BIN)/cog -P --check --check-fail-msg "Run: make readme" -r README.md
 
 readme: $(READY)  ## write the generated parts of README anew
-	$(BIN)/cog -r README.md
+	$(BIN)/cog -P -r README.md
 
 package: $(READY)  ## write build/deployment.zip and its templates (STAGE=efs, STAGE=postgres)
 	$(BIN)/python -m deploy.package --stage $(STAGE)
