@@ -25,7 +25,7 @@ def _text(moment: datetime) -> str:
 
 
 def new_id(after: str | None = None) -> str:
-    """A UUIDv7 (RFC 9562), greater than every id this process made before and than `after`.
+    """A UUIDv7 (RFC 9562), greater than `after` and than every id made here without one.
 
     Milliseconds and 74 random bits are counted up as one number when they would not grow (RFC
     9562, section 6.2, method 2). So sorting by id is sorting by age when many are made in one
@@ -37,7 +37,8 @@ def new_id(after: str | None = None) -> str:
     )
     floor = _number(after) if after else 0
     with _lock:
-        _newest = number = max(fresh, _newest + 1, floor + 1)
+        _newest = max(fresh, _newest + 1)
+        number = max(_newest, floor + 1)  # not kept: one fast clock must not advance all others
     high = number >> 74 << 16 | 7 << 12 | number >> 62 & 0xFFF  # 48 bits of time, version, 12
     low = 1 << 63 | number & (1 << 62) - 1  # variant, 62
     text = f"{high:016x}{low:016x}"
