@@ -3,14 +3,15 @@
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 from peewee import DatabaseError, InterfaceError
 
-from . import schema
+from . import copying, schema
 from .api_key import ApiKey
 from .backup import BackupError, back_up
 from .conversation import Conversation
@@ -47,7 +48,7 @@ def opened(as_it_is: bool = False) -> Iterator[Store]:
         else:
             store = open_store(settings)
         yield store
-    except (StoreError, BackupError) as error:
+    except (StoreError, BackupError, copying.CopyError) as error:
         raise click.ClickException(str(error)) from None
     except (DatabaseError, InterfaceError) as error:
         reason = " ".join(str(error).split()).removesuffix(".")
@@ -153,18 +154,53 @@ def backup(file: Path, force: bool) -> None:
     exists. To restore it, stop serving and put it in the place of the database, whose -wal and -shm
     files must be gone.
     """
-    with (
-        opened(as_it_is=True) as store,
-        click.progressbar(
-            length=1, label=f"Copying to {file}", file=sys.stderr, hidden=not sys.stderr.isatty()
-        ) as bar,
-    ):
+    with opened(as_it_is=True) as store, _bar(f"Copying to {file}", 1) as bar:
 
         def show(done: int, total: int) -> None:
             bar.length = total
             bar.update(done - bar.pos)
 
         back_up(store, file, show, replace=force)
+
+
+@command()
+@click.option(
+    "--to",
+    "url",
+    metavar="URL",
+    required=True,
+    help="An empty database, in the form of DATABASE_URL. Who must not see its password in the "
+    "list of processes leaves it out and sets PGPASSWORD.",
+)
+def copy(url: str) -> None:
+    """Copy every row into another database, from SQLite to PostgreSQL or back.
+
+    Stop serving first: what is written meanwhile is not copied. A copy that was broken off goes on
+    from there when it is run again. At the end both are compared, row by row.
+    """
+    try:
+        target = store_at(url)
+    except SettingsError as error:
+        sentence = str(error).replace("DATABASE_URL", "The URL")
+        raise click.BadParameter(sentence, param_hint="--to") from None
+    with opened(as_it_is=True) as source:
+        try:
+            tallies = copying.copy(source, target, _bar)
+        except (DatabaseError, InterfaceError) as error:
+            reason = " ".join(str(error).split()).removesuffix(".")
+            raise click.ClickException(f"{reason}. Run it again to go on from here.") from None
+        finally:
+            target.close_all()
+    _table(
+        [("TABLE", "ROWS", "CHECKSUM")]
+        + [(tally.table, f"{tally.rows:,}", tally.checksum) for tally in tallies]
+    )
+
+
+def _bar(label: str, length: int) -> AbstractContextManager[Any]:
+    return click.progressbar(
+        length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty()
+    )
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> None:
