@@ -116,7 +116,7 @@ def test_an_answer_that_lambda_cannot_carry_is_a_422_that_tells_what_to_do(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ):
     world = make_world()
-    half = Draft("user", "é" * 1_500_000)
+    half = Draft("user", "x" * 3_000_000)
     Message.append(EVERYTHING, world.conversation_id, [half, half])
     path = f"/api/v1/conversations/{world.conversation_id}"
     assert len(api.get(path).body) > 6_000_000
