@@ -1,10 +1,11 @@
 """A copy of a whole SQLite database in one file, made while others read and write."""
 
-import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from peewee import sqlite3  # type: ignore[attr-defined]  # the one that connects to the store
 
 from .database import Store
 from .sqlite import SqliteStore

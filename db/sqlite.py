@@ -1,6 +1,5 @@
 """A SQLite file as the store, the default: its pragmas, its one writer, its connections."""
 
-import sqlite3
 import threading
 import time
 from collections import deque
@@ -9,10 +8,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from peewee import IntegrityError, Model, Query, SqliteDatabase
+from peewee import (  # type: ignore[attr-defined]
+    IntegrityError,
+    Model,
+    Query,
+    SqliteDatabase,
+    sqlite3,  # or pysqlite3, if that is newer
+)
 from peewee import __exception_wrapper__ as as_peewee_errors  # type: ignore[attr-defined]
 
+from .settings import SettingsError
+
 T = TypeVar("T")
+
+OLDEST = (3, 35)  # with ALTER TABLE … DROP COLUMN, for migrations
 
 
 class SqliteStore(SqliteDatabase):
@@ -40,6 +49,12 @@ class SqliteStore(SqliteDatabase):
     }
 
     def __init__(self, path: str, **pragmas: str) -> None:
+        """Raises SettingsError if there is no SQLite that could."""
+        if sqlite3.sqlite_version_info < OLDEST:
+            raise SettingsError(
+                f"SQLite {sqlite3.sqlite_version} is too old: at least 3.35 is needed, which is in "
+                "Lambda's runtimes from python3.12 on, and in the zip of STAGE=efs."
+            )
         # SQLite lets waiting writers sleep and try again, up to 100 ms at a time. Between the
         # threads of one process a lock is fair and wakes at once.
         self._writer = threading.Lock()

@@ -2,18 +2,22 @@
 
 import json
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from chalice.app import RouteEntry
 from chalice.utils import to_cfn_resource_name
 
+from db import sqlite
 from db.api_key import ApiKey
 from db.conversation import Conversation
-from db.database import database
+from db.database import database, open_store
 from db.message import Draft, Message
 from db.scope import EVERYTHING
+from db.settings import SettingsError, settings
 
 from .api_gateway import ApiGateway
 from .clients import Api, assert_problem
@@ -139,6 +143,21 @@ def test_the_command_line_runs_as_a_function_and_its_key_opens_the_api(
     assert api.post("/api/v1/conversations", {"project_id": PROJECT}).status == 201
     assert api.get("/api/v1/conversations").json["total"] == 1
     assert [path.name for path in tmp_path.glob("efs.db*")] == ["efs.db"]
+
+
+def test_a_file_on_efs_is_backed_up_by_that_function(gateway: Gateway, tmp_path: Path):
+    manage = gateway("sam.json", "efs").functions["Manage"]
+    outcome = manage.invoke({"args": ["backup", str(tmp_path / "backup.db")]})
+    assert outcome["exit_code"] == 0, outcome
+    with closing(sqlite3.connect(tmp_path / "backup.db")) as copy:
+        assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_sqlite_that_is_too_old_is_told(monkeypatch: pytest.MonkeyPatch):
+    """As the one of 2013 is, that Lambda's python3.11 has."""
+    monkeypatch.setattr(sqlite.sqlite3, "sqlite_version_info", (3, 7, 17))
+    with pytest.raises(SettingsError, match=r"too old: at least 3\.35 is needed"):
+        open_store(settings())
 
 
 def test_a_mistake_on_the_command_line_is_told_in_its_words(gateway: Gateway, tmp_path: Path):
