@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
-from peewee import BigIntegerField, BooleanField, CompositeKey, Expression, Model, TextField
+from peewee import BigIntegerField, BooleanField, CompositeKey, Model, TextField
 
 from .clock import new_id, now
 from .database import database, insertion, prepared, statement, transaction
@@ -75,16 +75,16 @@ class Conversation(Model):
     ) -> ConversationSlice:
         """A page by number of rows to skip, for the first API."""
         project_id = project_id or scope.project_id
-        bound = None
+        start = END
         if skip:
             # Skip in the index alone, then start at the row that was found.
             first = _nth(project_id is not None, scope.user_id is not None)(
-                project_id, scope.user_id, skip
+                project_id, scope.user_id, END, skip
             ).fetchone()
             if first is None:
                 return ConversationSlice([], False)
-            bound = first[0]
-        return _page(project_id, scope.user_id, None, limit, "from" if bound else None, bound)
+            start = first[0]
+        return _page(project_id, scope.user_id, None, limit, "from", start)
 
     @classmethod
     def page_for(
@@ -97,8 +97,10 @@ class Conversation(Model):
         before: str | None = None,
     ) -> ConversationSlice:
         """A page by cursor, for the second API. A cursor is an id, whose row may be gone."""
-        direction = "after" if after else "before" if before else None
-        return _page(project_id, scope.user_id, is_archived, limit, direction, after or before)
+        direction = "before" if before else "after"
+        return _page(
+            project_id, scope.user_id, is_archived, limit, direction, before or after or END
+        )
 
     @classmethod
     @transaction
@@ -167,6 +169,10 @@ def later(than: str) -> str:
     return max(now(), than)
 
 
+# Greater than any id. A page that begins nowhere in particular begins here: without a bound on the
+# id SQLite takes a user's page from the whole project rather than from the user's index, 32 ms for
+# a user who has two of its 200,000 conversations; with it, 0.01.
+END = "g"
 COLUMNS = [getattr(Conversation, name) for name in ConversationRow._fields]
 
 
@@ -217,8 +223,8 @@ def _page(
     user_id: str | None,
     is_archived: bool | None,
     limit: int,
-    direction: str | None,
-    bound: str | None,
+    direction: str,
+    bound: str,
 ) -> ConversationSlice:
     query = _page_query(project_id is not None, user_id is not None, is_archived, direction)
     found = query(project_id, user_id, bound, limit + 1).fetchall()
@@ -228,7 +234,7 @@ def _page(
     return ConversationSlice(rows, len(found) > limit)
 
 
-def _where(by_project: bool, by_user: bool, project_id: Any, user_id: Any) -> list[Expression]:
+def _where(by_project: bool, by_user: bool, project_id: Any, user_id: Any) -> list[Any]:
     return [Conversation.project_id == project_id] * by_project + [
         Conversation.user_id == user_id
     ] * by_user
@@ -236,35 +242,32 @@ def _where(by_project: bool, by_user: bool, project_id: Any, user_id: Any) -> li
 
 @cache
 def _page_query(
-    by_project: bool, by_user: bool, is_archived: bool | None, direction: str | None
+    by_project: bool, by_user: bool, is_archived: bool | None, direction: str
 ) -> prepared:
     """One query for each shape a page can have; each shape has its index."""
 
     def build(project_id: Any, user_id: Any, bound: Any, limit: Any) -> Any:
         where = _where(by_project, by_user, project_id, user_id)
-        if is_archived is not None:
-            where.append(Conversation.is_archived == is_archived)
-        if direction is not None:
-            compare = {
-                "from": Conversation.id <= bound,
-                "after": Conversation.id < bound,
-                "before": Conversation.id > bound,
-            }
-            where.append(compare[direction])
+        if is_archived is not None:  # not as a parameter: the index has the same condition
+            where.append(Conversation.is_archived if is_archived else ~Conversation.is_archived)
+        compare = {
+            "from": Conversation.id <= bound,
+            "after": Conversation.id < bound,
+            "before": Conversation.id > bound,
+        }
         order = Conversation.id.asc() if direction == "before" else Conversation.id.desc()
-        query = Conversation.select(*COLUMNS).order_by(order).limit(limit)
-        return query.where(*where) if where else query
+        query = Conversation.select(*COLUMNS).where(*where, compare[direction])
+        return query.order_by(order).limit(limit)
 
     return prepared(build)
 
 
 @cache
 def _nth(by_project: bool, by_user: bool) -> prepared:
-    def build(project_id: Any, user_id: Any, skip: Any) -> Any:
+    def build(project_id: Any, user_id: Any, end: Any, skip: Any) -> Any:
         where = _where(by_project, by_user, project_id, user_id)
-        query = Conversation.select(Conversation.id).order_by(Conversation.id.desc())
-        query = query.limit(1).offset(skip)
-        return query.where(*where) if where else query
+        query = Conversation.select(Conversation.id).where(*where, Conversation.id < end)
+        return query.order_by(Conversation.id.desc()).limit(1).offset(skip)
 
     return prepared(build)
 
@@ -285,5 +288,13 @@ Conversation.add_index(
         Conversation.id,
         where=Conversation.user_id.is_null(False),
         name="conversation_of_user",
+    )
+)
+Conversation.add_index(
+    Conversation.index(
+        Conversation.project_id,
+        Conversation.id,
+        where=Conversation.is_archived,
+        name="conversation_archived",
     )
 )

@@ -46,6 +46,14 @@ def up(migrator, db):
         Conversation.add_index(
             Conversation.index(*fields, Conversation.id, where=has_user, name=name)
         )
+    Conversation.add_index(
+        Conversation.index(
+            Conversation.project_id,
+            Conversation.id,
+            where=Conversation.is_archived,
+            name="conversation_archived",
+        )
+    )
 
     class Message(Table):
         conversation_id = TextField()
