@@ -5,19 +5,29 @@ STAGE ?= prod
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+PRODUCTION := .venv-production
 
-.PHONY: help serve test check check-rest format lint types docs readme package clean
+.PHONY: help serve serve-production test check check-rest format lint types docs readme package clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
-$(READY): requirements.txt requirements-dev.txt
+$(READY): requirements.txt requirements-dev.txt deploy/requirements-production.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
 serve: $(READY)  ## serve on http://localhost:8000 (PORT=… for another)
 	$(BIN)/chalice local --no-autoreload --port $(PORT)
+
+$(PRODUCTION)/ready: requirements.txt deploy/requirements-production.txt
+	$(PYTHON) -m venv $(PRODUCTION)
+	$(PRODUCTION)/bin/pip install --quiet --disable-pip-version-check -r deploy/requirements-production.txt
+	touch $@
+
+serve-production: export PORT := $(PORT)
+serve-production: $(PRODUCTION)/ready  ## serve with gunicorn, keys required (PORT, WORKERS, THREADS)
+	$(PRODUCTION)/bin/gunicorn --config deploy/gunicorn.conf.py
 
 test: $(READY)  ## run all tests that need no system package
 	$(BIN)/pytest -m "not browser"
@@ -48,4 +58,4 @@ package: $(READY)  ## write build/deployment.zip and its templates (STAGE=efs, S
 	$(BIN)/python -m deploy.package --stage $(STAGE)
 
 clean:  ## remove all that was made here
-	rm -rf $(VENV) build .chalice/deployments .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PRODUCTION) build .chalice/deployments .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -18,6 +18,7 @@ from db.scope import EVERYTHING
 from db.settings import Settings
 
 ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
 PATIENCE = 30  # seconds for a process to start, on a machine that has much else to do
 
 
@@ -28,20 +29,27 @@ class Server:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        given = {"database_url": database_url, "log_level": "WARNING", **settings}
+        given = {
+            "database_url": database_url,
+            "log_level": "WARNING",
+            "port": self.port,
+            **settings,
+        }
         names = {name.upper(): str(value) for name, value in given.items()}
         self._environment = {**os.environ, **names}
 
     def start(self) -> Self:
         """Start it, and go on; `wait` waits until it takes connections."""
-        chalice = Path(sys.executable).with_name("chalice")
         self._process = subprocess.Popen(
-            [chalice, "local", "--no-autoreload", "--port", str(self.port)],
+            self._command(),
             cwd=ROOT,
             env=self._environment,
             stdout=subprocess.DEVNULL,
         )
         return self
+
+    def _command(self) -> list[str | Path]:
+        return [BIN / "chalice", "local", "--no-autoreload", "--port", str(self.port)]
 
     def wait(self) -> Self:
         deadline = time.monotonic() + PATIENCE
@@ -65,6 +73,21 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+
+
+class ProductionServer(Server):
+    """gunicorn, as `make serve-production` starts it."""
+
+    def _command(self) -> list[str | Path]:
+        return [BIN / "gunicorn", "--config", "deploy/gunicorn.conf.py"]
+
+    def terminate(self) -> None:
+        """SIGTERM: it may end what it has begun."""
+        self._process.terminate()
+
+    def exit_code(self) -> int:
+        """Waits until there is one."""
+        return self._process.wait(PATIENCE)
 
 
 @contextmanager
