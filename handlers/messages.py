@@ -3,13 +3,25 @@
 from typing import Annotated, Any, Literal
 
 from chalice.app import Blueprint
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from db.message import Draft, Message
 
 from .http.caller import AnyCaller
 from .http.endpoint import ANY, Reply, endpoint
-from .http.types import ABSENT, Cursors, Id, Strict, Timestamp, Uuid, changes, without_nul
+from .http.types import (
+    ABSENT,
+    LIST,
+    ONE,
+    Cursors,
+    Id,
+    Strict,
+    Timestamp,
+    Uuid,
+    changes,
+    one_or_list,
+    without_nul,
+)
 
 routes = Blueprint(__name__)
 
@@ -20,9 +32,16 @@ MESSAGES = "/api/v1/conversations/{conversation_id}/messages"
 
 Parts = Annotated[
     list[dict[str, Any]],
-    Field(description='Parts such as `{"type": "text", "text": "…"}`; stored verbatim.'),
+    Field(
+        fail_fast=True,
+        description='Parts such as `{"type": "text", "text": "…"}`; stored verbatim.',
+    ),
 ]
-Content = Annotated[str | Parts, AfterValidator(without_nul)]
+Content = Annotated[
+    Annotated[str, Tag(ONE)] | Annotated[Parts, Tag(LIST)],
+    Discriminator(one_or_list),
+    AfterValidator(without_nul),
+]
 Metadata = Annotated[dict[str, Any] | None, Field(description="Any JSON object.")]
 
 
@@ -50,6 +69,9 @@ class MessageCreate(Strict):
 
 
 Batch = Annotated[list[MessageCreate], Field(min_length=1, max_length=100)]
+OneOrBatch = Annotated[
+    Annotated[MessageCreate, Tag(ONE)] | Annotated[Batch, Tag(LIST)], Discriminator(one_or_list)
+]
 
 
 class MessagePatch(Strict):
@@ -75,7 +97,7 @@ class MessageQuery(Cursors):
 @routes.route(MESSAGES, methods=["POST"], content_types=ANY)
 @endpoint(status=201, sends=("Location",))
 def append_messages(
-    caller: AnyCaller, conversation_id: Uuid, body: MessageCreate | Batch
+    caller: AnyCaller, conversation_id: Uuid, body: OneOrBatch
 ) -> Reply[MessageResponse | list[MessageResponse]]:
     """Append a message, or a list of them: all or none."""
     batch = body if isinstance(body, list) else [body]

@@ -21,9 +21,9 @@ from chalice.app import Request, Response
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from .caller import Authentication, authenticate
+from .faults import invalid
 from .idempotency import Once
 from .problems import (
-    INVALID,
     MALFORMED,
     PAYLOAD_TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE,
@@ -190,13 +190,7 @@ def _parse(adapter: TypeAdapter[Any], value: Any, *where: str) -> Any:
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
-        details = [
-            {"loc": [*where, *e["loc"]], "msg": e["msg"], "type": e["type"]}
-            for e in error.errors(include_url=False, include_context=False, include_input=False)
-        ]
-    first = details[0]
-    field = ".".join(str(part) for part in first["loc"])
-    raise Problem(INVALID, f"{field}: {first['msg']}.", errors=details)
+        raise invalid(error, value, *where) from None
 
 
 def _single(params: Any) -> dict[str, Any]:

@@ -40,6 +40,14 @@ def without_nul(text: T) -> T:
     return text
 
 
+# Of a value that may come as one or as a list: so Pydantic tries the one that it is, not both.
+ONE, LIST = "<one>", "<list>"
+
+
+def one_or_list(value: object) -> str:
+    return LIST if isinstance(value, list) else ONE
+
+
 def _uuid(text: str) -> str:
     if _CANONICAL.fullmatch(text):
         return text
@@ -85,8 +93,8 @@ Timestamp = Annotated[
 class Cursors(Strict):
     """Paging by id. The row that an id names may since have been deleted."""
 
-    after: Uuid | None = None
-    before: Uuid | None = None
+    after: Uuid | None = Field(None, description="The page behind this id. Not with `before`.")
+    before: Uuid | None = Field(None, description="The page before this id. Not with `after`.")
 
     @model_validator(mode="after")
     def not_both(self) -> "Cursors":
