@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from .clients import Answer
+from .clients import Answer, in_lower_case
 from .lambda_runtime import Function, FunctionError
 
 # Of an answer's headers; the names that a client finds instead begin with `x-amzn-Remapped-`.
@@ -143,6 +143,6 @@ def _preflight(integration: dict[str, Any]) -> Answer:
 
 
 def _answer(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
-    named = {name.lower(): value for name, value in headers.items()}
-    renamed = {f"x-amzn-remapped-{n}" if n in REMAPPED else n: v for n, v in named.items()}
+    named = in_lower_case(headers).items()
+    renamed = {f"x-amzn-remapped-{n}" if n in REMAPPED else n: v for n, v in named}
     return Answer(status, renamed, body)

@@ -1,0 +1,141 @@
+"""Streams: written at an offset, followed by events, resumed after a cut; and the chat."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+
+from tests.clients import Api, assert_problem
+from tests.readers import Reader, dispatched
+
+
+@pytest.fixture
+def path(conversation: dict[str, Any]) -> str:
+    return f"/api/v1/conversations/{conversation['id']}"
+
+
+@pytest.fixture
+def message(api: Api, path: str) -> dict[str, Any]:
+    """A message that is being written."""
+    opened = {"role": "assistant", "content": "", "status": "in_progress"}
+    return api.post(f"{path}/messages", opened).json
+
+
+@pytest.fixture
+def append(api: Api, path: str, message: dict[str, Any]) -> Callable[..., Any]:
+    def write(offset: int, delta: str, **rest: object) -> Any:
+        body = {"offset": offset, "delta": delta, **rest}
+        return api.post(f"{path}/messages/{message['id']}/append", body)
+
+    return write
+
+
+def test_a_message_is_written_piece_by_piece_and_read_meanwhile(
+    api: Api, path: str, message: dict[str, Any], append: Callable[..., Any]
+):
+    first = append(0, "Größe 👋")
+    assert first.status == 200
+    assert list(first.json) == ["id", "status", "length", "updated_at"]
+    assert (first.json["status"], first.json["length"]) == ("in_progress", 7)
+    assert api.get(path).json["messages"][0]["content"] == "Größe 👋"
+    last = append(7, "!", status="completed")
+    assert (last.json["status"], last.json["length"]) == ("completed", 8)
+    stored = api.get(f"{path}/messages/{message['id']}").json
+    assert (stored["content"], stored["status"]) == ("Größe 👋!", "completed")
+
+
+def test_a_repeated_piece_is_stored_once_and_a_gap_is_told(append: Callable[..., Any]):
+    assert append(0, "Hello").json["length"] == 5
+    assert append(0, "Hello").json["length"] == 5
+    assert append(3, "lo").json["length"] == 5
+    for offset, delta in ((6, "!"), (0, "Hallo"), (3, "lo!")):
+        problem = assert_problem(append(offset, delta), 409, "offset-conflict")
+        assert problem["length"] == 5
+
+
+def test_a_finished_message_takes_nothing_more(append: Callable[..., Any]):
+    append(0, "Hello", status="completed")
+    problem = assert_problem(append(5, "!"), 409, "stream-finished")
+    assert problem["length"] == 5
+    assert append(0, "Hello", status="completed").status == 200
+
+
+def test_events_tell_all_in_order_and_only_what_a_reader_has_not_seen(
+    api: Api, path: str, message: dict[str, Any], append: Callable[..., Any]
+):
+    reader = Reader()
+    answer = api.get(f"{path}/events")
+    assert answer.status == 200
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.body.startswith(b"retry: 500\n\n")
+    assert [event.event for event in reader.receive(answer.body)] == ["message"]
+    append(0, "Hello 👋")
+    append(7, "!", status="completed")
+    since = {"Last-Event-ID": str(reader.last_event_id)}
+    events = reader.receive(api.get(f"{path}/events", headers=since).body)
+    assert [event.event for event in events][-1] == "done"
+    assert reader.texts == {message["id"]: ("Hello 👋!", "completed")}
+    since = {"Last-Event-ID": str(reader.last_event_id)}
+    assert list(dispatched(api.get(f"{path}/events", headers=since).body)) == []
+
+
+def test_changes_and_deletions_are_events_too(api: Api, path: str, message: dict[str, Any]):
+    api.patch(path, {"title": "New"})
+    api.delete(f"{path}/messages/{message['id']}")
+    told = {event.event: event.data for event in dispatched(api.get(f"{path}/events").body)}
+    assert told["conversation"]["title"] == "New"
+    assert told["deleted"] == {"message_id": message["id"]}
+
+
+def test_a_waiting_reader_is_told_of_what_comes(
+    api: Api, path: str, connect: Callable[[], AbstractContextManager[Api]]
+):
+    def wait() -> list[str]:
+        with connect() as waiting:
+            return [
+                event.event for event in dispatched(waiting.get(f"{path}/events", wait=20).body)
+            ]
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(1) as pool:
+        told = pool.submit(wait)
+        time.sleep(0.5)
+        assert not told.done()
+        api.patch(path, {"title": "New"})
+        assert told.result() == ["conversation"]
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize(
+    ("headers", "query"),
+    [({}, {"wait": 21}), ({}, {"wait": "long"}), ({"Last-Event-ID": "x"}, {})],
+    ids=str,
+)
+def test_a_reader_that_asks_for_what_is_not_there_is_refused(
+    headers: dict[str, str], query: dict[str, Any], api: Api, path: str
+):
+    assert_problem(api.get(f"{path}/events", headers=headers, **query), 422, "invalid")
+
+
+def test_a_chat_stores_question_and_answer(api: Api, path: str, conversation: dict[str, Any]):
+    body = {"conversation_id": conversation["id"], "content": "Hello 👋"}
+    answer = api.post("/api/v1/chat", body)
+    assert answer.status == 200
+    assert list(answer.json) == ["user_message", "assistant_message"]
+    question, reply = answer.json.values()
+    assert (question["role"], question["content"]) == ("user", "Hello 👋")
+    assert (reply["role"], reply["status"]) == ("assistant", "completed")
+    assert reply["content"]
+    assert api.get(path).json["messages"] == [question, reply]
+
+
+def test_a_chat_is_told_as_events_to_whom_asks_for_them(api: Api, conversation: dict[str, Any]):
+    body = {"conversation_id": conversation["id"], "content": "Hello"}
+    answer = api.post("/api/v1/chat", body, headers={"Accept": "text/event-stream"})
+    assert answer.status == 200
+    reader = Reader()
+    reader.receive(answer.body)
+    assert [status for _, status in reader.texts.values()] == ["completed", "completed"]
