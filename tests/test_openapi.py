@@ -13,6 +13,7 @@ from handlers.http.openapi import describe
 from handlers.service import openapi
 
 from .clients import Answer, Api
+from .conftest import PROJECT
 from .world import ROUTES, USER, make_world, name_of, request_for
 
 jsonschema = pytest.importorskip("jsonschema")
@@ -142,3 +143,10 @@ def test_the_page_and_the_route_agree_on_a_body(route: RouteEntry, alice_api: Ap
     assert accepts(schema, good.json)
     assert not accepts(schema, bad.json)
     assert bad.send(alice_api).status == 422
+
+
+@pytest.mark.parametrize("title", ["x", " x", "x" * 255, "", " ", "\n", "x" * 256, None, 7])
+def test_the_page_and_the_route_agree_on_a_title(api: Api, title: object):
+    body = {"project_id": PROJECT, "title": title}
+    accepted = accepts(PAGE["components"]["schemas"]["ConversationCreate"], body)
+    assert api.post("/api/v1/conversations", body).status == (201 if accepted else 422)

@@ -81,7 +81,7 @@ def _title(title: str) -> str:
 Title = Annotated[
     Text,
     AfterValidator(_title),
-    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 255}),
+    WithJsonSchema({"type": "string", "pattern": r"\S", "maxLength": 255}),
 ]
 
 # RFC 3339, UTC, milliseconds. As text, since that is how it is stored and shown.
