@@ -1,0 +1,163 @@
+"""Litestream beside the app: when the database is gone, what was synchronised comes back."""
+
+import os
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from threading import Event
+from typing import Self
+
+import pytest
+
+from db.conversation import Conversation
+from db.database import open_store
+from db.message import Draft, Message
+from db.scope import EVERYTHING
+from db.settings import Settings
+
+from .clients import Api, OverHttp
+from .conftest import PROJECT
+from .processes import BIN, PATIENCE, ROOT, ProductionServer
+
+CONVERSATIONS = "/api/v1/conversations"
+
+
+class Litestream:
+    """Litestream with our configuration, and a folder as the replica."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "confab.db"
+        self.url = f"sqlite:///{self.file}"
+        self.log = folder / "log"
+        self._socket = Path(f"{self.file}-litestream.sock")
+        self._environment = {
+            **os.environ,
+            "DATABASE_FILE": str(self.file),
+            "REPLICA_URL": f"file://{folder}/replica",
+        }
+
+    def __enter__(self) -> Self:
+        self._socket.unlink(missing_ok=True)
+        with self.log.open("a") as log:
+            self._process = subprocess.Popen(
+                self._command("replicate"), env=self._environment, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + PATIENCE
+        while not self._socket.exists():
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.02)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def sync(self) -> None:
+        command = [BIN / "litestream", "sync", "-wait", "-socket", self._socket, self.file]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+    def lose(self) -> None:
+        """The disk is gone, with all that belongs to the database."""
+        for path in self.file.parent.glob("*confab.db*"):
+            subprocess.run(["rm", "-r", path], check=True)
+
+    def restore(self) -> None:
+        subprocess.run(
+            [*self._command("restore"), "-integrity-check", "full", self.file],
+            env=self._environment,
+            check=True,
+        )
+
+    def _command(self, name: str) -> list[str | Path]:
+        return [BIN / "litestream", name, "-config", ROOT / "deploy" / "litestream.yml"]
+
+
+@pytest.fixture
+def litestream(tmp_path_factory: pytest.TempPathFactory) -> Litestream:
+    return Litestream(tmp_path_factory.mktemp("ls"))  # a socket's path has 107 bytes at most
+
+
+class Writer:
+    """A client that appends to a conversation until it is told to stop, or the server dies."""
+
+    def __init__(self, server: ProductionServer, name: str) -> None:
+        self._transport = OverHttp(server.port)
+        self._name = name
+        self.acknowledged: list[str] = []
+
+    def write(self, stop: Event) -> None:
+        with closing(self._transport.connection):
+            api = Api(self._transport)
+            made = api.post(CONVERSATIONS, {"project_id": PROJECT, "title": self._name})
+            self.id = made.json["id"]
+            while not stop.is_set():
+                number = len(self.acknowledged)
+                body = {"role": "user", "content": f"{number} " + "x" * 4_000}
+                answer = api.post(f"{CONVERSATIONS}/{self.id}/messages", body)
+                assert answer.status == 201, answer
+                self.acknowledged.append(answer.json["id"])
+
+
+def stored(url: str, conversation_id: str) -> list[str]:
+    store = open_store(Settings(database_url=url))
+    rows = Message.page_for(EVERYTHING, conversation_id, limit=100_000).rows
+    store.close_all()
+    return [row.id for row in rows]
+
+
+def wait_until(writers: list[Writer], count: int) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while min(len(writer.acknowledged) for writer in writers) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_what_was_acknowledged_before_the_last_sync_survives_the_loss_of_the_file(
+    litestream: Litestream,
+):
+    stop = Event()
+    with (
+        litestream,
+        ProductionServer(litestream.url, require_api_key="false") as server,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        writers = [Writer(server, f"writer {number}") for number in range(4)]
+        writing = [pool.submit(writer.write, stop) for writer in writers]
+        wait_until(writers, 100)
+        acknowledged = {writer.id: list(writer.acknowledged) for writer in writers}
+        litestream.sync()
+        wait_until(writers, 120)
+        stop.set()
+        for job in writing:
+            job.result()
+    assert not [line for line in litestream.log.read_text().splitlines() if "level=ERR" in line]
+
+    litestream.lose()
+    litestream.restore()
+    for conversation_id, ids in acknowledged.items():
+        assert stored(litestream.url, conversation_id)[: len(ids)] == ids
+
+
+def test_what_was_written_while_litestream_was_away_is_made_up_for(litestream: Litestream):
+    store = open_store(Settings(database_url=litestream.url))
+    conversation_id = Conversation.start(EVERYTHING, PROJECT).id
+
+    def append(count: int) -> list[str]:
+        """One by one: how many does not matter, but that they make the WAL begin anew."""
+        return [
+            Message.append(EVERYTHING, conversation_id, [Draft("user", "x" * 10_000)])[0].id
+            for _ in range(count)
+        ]
+
+    with litestream:
+        ids = append(3)
+        litestream.sync()
+    ids += append(1_000)
+    with litestream:
+        litestream.sync()
+    store.close_all()
+    litestream.lose()
+    litestream.restore()
+    assert stored(litestream.url, conversation_id) == ids
