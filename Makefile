@@ -6,8 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 PRODUCTION := .venv-production
+BENCH := .venv-bench
 
-.PHONY: help serve serve-production test check check-rest format lint types docs readme package clean
+.PHONY: help serve serve-production test check check-rest format lint types docs readme package bench clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -57,5 +58,13 @@ readme: $(READY)  ## write the generated parts of README anew
 package: $(READY)  ## write build/deployment.zip and its templates (STAGE=efs, STAGE=postgres)
 	$(BIN)/python -m deploy.package --stage $(STAGE)
 
+$(BENCH)/ready: requirements.txt bench/requirements.txt bench/twin/requirements.txt
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/pip install --quiet --disable-pip-version-check -r bench/requirements.txt
+	touch $@
+
+bench: $(BENCH)/ready  ## measure all and write bench/results.md (BENCH_FLAGS=--quick for a minute)
+	$(BENCH)/bin/python -m bench $(BENCH_FLAGS)
+
 clean:  ## remove all that was made here
-	rm -rf $(VENV) $(PRODUCTION) build .chalice/deployments .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PRODUCTION) $(BENCH) build .chalice/deployments .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,174 @@
+"""Growth: the same requests on 1,000 conversations and on 1,000,000, ten messages each."""
+
+import hashlib
+import json
+import os
+import random
+from collections.abc import Iterator
+from itertools import cycle
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from db.database import database
+from db.schema import DIRECTORY
+
+from . import data
+from .data import CONVERSATIONS, TEXTS, Batch, fill, ids, project, use
+from .inprocess import Gateway
+from .options import Options, Section, Step
+from .timing import Call, microseconds
+
+LARGE = project(1)  # has every second conversation; 19 others share the rest
+PROJECTS = [each for number in range(2, 21) for each in (LARGE, project(number))]
+USERS: list[str | None] = [f"user-{number}" for number in range(100)]
+CREATED = project(99)
+DEPTH = 100_000
+PROJECT = f"/projects/{LARGE}/conversations"
+FIRST, SECOND = f"{CONVERSATIONS}?project_id={LARGE}&limit=20", f"{PROJECT}?limit=20"
+
+# What stands behind goals.
+FIRST_PAGE, SKIPPED = "first API, 20 newest", "first API, skip"
+SECOND_PAGE, DEEP = "second API, 20 newest", "second API, deep cursor"
+
+
+class Growth(NamedTuple):
+    """One operation's median microseconds by number of conversations, one dictionary a round."""
+
+    operation: str
+    rounds: list[dict[int, float]]
+
+    def typical(self, size: int) -> float:
+        return median(each[size] for each in self.rounds)
+
+    @property
+    def sizes(self) -> list[int]:
+        return list(self.rounds[0])
+
+    @property
+    def ratio(self) -> float:
+        """The largest against the smallest."""
+        return median(each[self.sizes[-1]] / each[self.sizes[0]] for each in self.rounds)
+
+
+def operations(path: Path, gateway: Gateway) -> dict[str, Call]:
+    """Each takes another conversation with each call, from all over the file."""
+    every = ids(path, LARGE)
+    depth = depth_in(len(every))
+    older = every[: len(every) // 2]  # so that the newest, which are listed, stay as they are
+    read, to_append, to_archive = (_shuffled(some) for some in (every, older, older))
+    flags = cycle(("true", "false"))
+    conversation = json.dumps({"project_id": CREATED, "title": "Planning"}).encode()
+    message = json.dumps({"role": "user", "content": TEXTS[0]}).encode()
+    send = gateway.send
+    return {
+        FIRST_PAGE: lambda: send("GET", FIRST),
+        "first API, 20 newest of all": lambda: send("GET", f"{CONVERSATIONS}?limit=20"),
+        SKIPPED: lambda: send("GET", f"{FIRST}&skip={depth}"),
+        SECOND_PAGE: lambda: send("GET", SECOND),
+        DEEP: lambda: send("GET", f"{SECOND}&after={every[-depth]}"),
+        "second API, 5 newest of a user": lambda: send(
+            "GET", f"{PROJECT}?limit=5", **{"X-User-Id": "user-0"}
+        ),
+        "second API, 20 archived long ago": lambda: send("GET", f"{SECOND}&is_archived=true"),
+        "get, 10 messages": lambda: send("GET", f"{CONVERSATIONS}/{next(read)}"),
+        "create": lambda: send("POST", CONVERSATIONS, conversation),
+        "append": lambda: send("POST", f"{CONVERSATIONS}/{next(to_append)}/messages", message),
+        "archive": lambda: send(
+            "POST", f"{PROJECT}/{next(to_archive)}/archive?is_archived={next(flags)}"
+        ),
+    }
+
+
+def depth_in(size: int) -> int:
+    return min(DEPTH, size // 2)
+
+
+def _shuffled(ids: list[str]) -> Iterator[str]:
+    return cycle(random.sample(ids, len(ids)))
+
+
+def steps(options: Options) -> int:
+    return len(options.sizes) + 11
+
+
+def measure(options: Options, step: Step) -> list[Growth]:
+    gateway = Gateway()
+    stores, calls = {}, {}
+    for size in options.sizes:
+        path = dataset(size, options.cache)
+        stores[size] = use(path)
+        calls[size] = operations(path, gateway)
+        step(f"{size:,} conversations")
+    found = []
+    for name in calls[options.sizes[0]]:
+        rounds: list[dict[int, float]] = []
+        for _ in range(options.rounds):
+            rounds.append({})
+            for size, store in stores.items():
+                database.initialize(store)
+                microseconds(calls[size][name], 5)  # statements are prepared anew
+                taken = microseconds(calls[size][name], options.scaled(100))
+                rounds[-1][size] = median(taken)
+        found.append(Growth(name, rounds))
+        step(name)
+    for store in stores.values():
+        store.close_all()
+    return found
+
+
+def dataset(size: int, cache: Path) -> Path:
+    """The file with that many conversations. The first time, a million take a few minutes."""
+    batch = Batch(PROJECTS, USERS, size, 10, archived=100)
+    path = cache / f"{size}-{_fingerprint(batch)}.db"
+    if not path.exists():
+        for outdated in cache.glob(f"{size}-*"):
+            outdated.unlink()
+        unfinished = path.with_suffix(".part")
+        fill(unfinished, batch)
+        unfinished.rename(path)
+        os.sync()
+    with path.open("rb") as file:  # into the operating system's cache
+        while file.read(1 << 24):
+            pass
+    return path
+
+
+def _fingerprint(batch: Batch) -> str:
+    """Of all that decides what is in a file."""
+    digest = hashlib.sha256(repr(batch).encode())
+    for source in (Path(data.__file__), *sorted(DIRECTORY.glob("*.py"))):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def section(found: list[Growth]) -> Section:
+    sizes = found[0].sizes
+    first, last = sizes[0], sizes[-1]
+    by_name = {each.operation: each for each in found}
+
+    def at_last(name: str, to: str) -> float:
+        pairs = zip(by_name[name].rounds, by_name[to].rounds, strict=True)
+        return median(one[last] / other[last] for one, other in pairs)
+
+    return Section(
+        "Growth",
+        "Median microseconds in process, synchronous=FULL, with 10 interleaved messages in each "
+        "conversation, 100 users, 20 projects, one of which has half of all. A deep cursor and a "
+        f"skip stand {depth_in(last // 2):,} rows from the newest in the largest file; in others, "
+        "in the middle of the project if that is nearer.",
+        ["operation", *(f"{size:,}" for size in sizes), f"{last:,} to {first:,}"],
+        [
+            [
+                each.operation,
+                *(f"{each.typical(size):,.0f}" for size in sizes),
+                f"**{each.ratio:.2f}**",
+            ]
+            for each in found
+        ],
+        {f"growth: {each.operation}": each.ratio for each in found}
+        | {
+            "growth: deep cursor against first page": at_last(DEEP, SECOND_PAGE),
+            "growth: skip against first page": at_last(SKIPPED, FIRST_PAGE),
+        },
+    )

@@ -1,0 +1,28 @@
+-- One kind of request to many paths in turn; the result as one line of JSON.
+local paths = {}
+for path in io.lines(os.getenv("WRK_PATHS")) do table.insert(paths, path) end
+
+local method, body, headers = os.getenv("WRK_METHOD"), nil, {}
+if os.getenv("WRK_KEY") ~= "" then headers["X-API-Key"] = os.getenv("WRK_KEY") end
+if os.getenv("WRK_CLOSE") ~= "" then headers["Connection"] = "close" end
+if os.getenv("WRK_BODY") ~= "" then
+  body = os.getenv("WRK_BODY")
+  headers["Content-Type"] = "application/json"
+end
+
+local at = 0
+function request()
+  at = at % #paths + 1
+  return wrk.format(method, paths[at], headers, body)
+end
+
+function done(summary, latency, requests)
+  local errors = summary.errors
+  local failed = errors.connect + errors.status + errors.timeout
+  -- A server may close without saying so in its answer; then wrk finds its next request unread.
+  if os.getenv("WRK_CLOSE") == "" then failed = failed + errors.read + errors.write end
+  io.write(string.format(
+    '{"rate": %f, "p50": %f, "p99": %f, "failed": %d}\n',
+    summary.requests / summary.duration * 1e6,
+    latency:percentile(50) / 1000, latency:percentile(99) / 1000, failed))
+end
