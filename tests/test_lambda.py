@@ -25,6 +25,8 @@ from .lambda_runtime import Instance
 from .packages import Package
 from .world import PROJECT, ROUTES, USER, make_world, name_of, request_for
 
+pytest.importorskip("awslambdaric")
+
 Gateway = Callable[..., ApiGateway]
 
 

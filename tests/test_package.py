@@ -11,13 +11,15 @@ from zipfile import ZipFile
 
 import pytest
 from pydantic import SecretStr
-from samtranslator.translator.transform import transform
 
 from app import app
 from db.settings import Settings
 
 from .api_gateway import function_of
 from .packages import ROOT, Package, functions_of, integrations, make_package, run
+
+pytest.importorskip("cfnlint")
+transform = pytest.importorskip("samtranslator.translator.transform").transform
 
 MAX_ZIP = 6_000_000  # bytes
 TEMPLATES = [

@@ -19,9 +19,9 @@ from tests.api_gateway import ApiGateway
 from tests.clients import Api, InProcess, OverHttp, Transport
 from tests.packages import Package
 from tests.postgres import Server as PostgresServer
-from tests.processes import Server
+from tests.processes import ProductionServer, Server
 
-TARGETS = ["in_process", "chalice_local", "lambda_runtime", "postgresql"]
+TARGETS = ["in_process", "chalice_local", "production_server", "lambda_runtime", "postgresql"]
 
 
 class Keys(NamedTuple):
@@ -86,6 +86,15 @@ def chalice_local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
 
 
 @pytest.fixture(scope="session")
+def production_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    pytest.importorskip("gunicorn")
+    url = sqlite_url(tmp_path_factory)
+    keys = keys_in(url)
+    with ProductionServer(url, workers=2, threads=8) as server:
+        yield Target(lambda: over_http(server.port), keys)
+
+
+@pytest.fixture(scope="session")
 def lambda_runtime(
     package: Callable[[str], Package], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Target]:
@@ -102,6 +111,7 @@ def postgresql(package: Callable[[str], Package], postgres: PostgresServer) -> I
 
 @contextmanager
 def on_lambda(built: Package, url: str) -> Iterator[Target]:
+    pytest.importorskip("awslambdaric")
     gateway = ApiGateway(built.template("sam.json"), built.task, {"DATABASE_URL": url})
     keys = keys_in(url)
     with closing(gateway):
