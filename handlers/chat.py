@@ -74,6 +74,7 @@ def chat(
         raise Problem(
             MODEL_FAILED,
             failure or "The model did not answer to the end when this was asked first.",
+            REPLAYED if replayed else {},
             user_message_id=user_id,
             assistant_message_id=assistant_id,
         )
