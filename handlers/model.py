@@ -1,8 +1,11 @@
 """Asking a model: any server that speaks OpenAI's `/chat/completions`, streaming; or an echo."""
 
 import json
+import socket
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from db.message import MessageRow
@@ -16,9 +19,15 @@ class ModelError(Exception):
 def ask(history: Sequence[MessageRow]) -> Iterator[str]:
     """The answer to a conversation, piece by piece as it arrives. Raises ModelError at any point;
     what was yielded before is good."""
-    if settings().chat_base_url is None:
-        return _echo(history)
-    return _openai(history, settings())
+    chosen = settings()
+    pieces = _echo(history) if chosen.chat_base_url is None else _openai(history, chosen)
+    return map(_storable, pieces)
+
+
+def _storable(text: str) -> str:
+    """JSON has what no database stores: NUL, and halves of surrogate pairs."""
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return whole.replace("\0", "\ufffd")
 
 
 def _echo(history: Sequence[MessageRow]) -> Iterator[str]:
@@ -49,6 +58,7 @@ def _openai(history: Sequence[MessageRow], chosen: Settings) -> Iterator[str]:
         with (
             httpx.Client(timeout=chosen.chat_timeout) as client,
             connect_sse(client, "POST", url, json=request, headers=headers) as source,
+            _cut_at(deadline, source.response),
         ):
             if source.response.status_code != 200:
                 raise ModelError(f"The model's server answered {source.response.status_code}.")
@@ -56,13 +66,33 @@ def _openai(history: Sequence[MessageRow], chosen: Settings) -> Iterator[str]:
                 if event.data == "[DONE]":
                     return
                 yield from _text_of(event.data)
-                if time.monotonic() > deadline:
-                    raise ModelError(f"The model took more than {chosen.chat_timeout:g} seconds.")
     except httpx.TimeoutException:
         raise ModelError(f"The model was silent for {chosen.chat_timeout:g} seconds.") from None
-    except (httpx.HTTPError, SSEError) as error:
-        raise ModelError(f"The connection to the model failed: {error}.") from error
-    raise ModelError("The model's answer ended before its end.")
+    except (httpx.HTTPError, httpx.InvalidURL, SSEError) as error:
+        if time.monotonic() < deadline:
+            raise ModelError(f"The connection to the model failed: {error}.") from error
+    if time.monotonic() < deadline:
+        raise ModelError("The model's answer ended before its end.")
+    raise ModelError(f"The model took more than {chosen.chat_timeout:g} seconds.")
+
+
+@contextmanager
+def _cut_at(deadline: float, response: Any) -> Iterator[None]:
+    """End the connection at that time, whatever it is doing. The client's time-out begins anew
+    with each byte, and a server that keeps the line open sends comments for as long as it thinks.
+    """
+    connection = response.extensions["network_stream"].get_extra_info("socket")
+
+    def cut() -> None:
+        with suppress(OSError):  # it has ended by itself
+            connection.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(deadline - time.monotonic(), cut)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _as_sent(message: MessageRow) -> dict[str, Any]:
@@ -73,15 +103,17 @@ def _as_sent(message: MessageRow) -> dict[str, Any]:
 
 
 def _text_of(data: str) -> Iterator[str]:
+    if not data:  # no event, as the standard has it, but a new id or time to reconnect
+        return
     try:
         chunk = json.loads(data)
-        if "error" in chunk:
+        if chunk.get("error"):
             raise ModelError("The model's server reported an error in mid-answer.")
         deltas = [choice["delta"].get("content") for choice in chunk["choices"][:1]]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ModelError("The model's server answered something that is no chat chunk.") from None
     for text in deltas:
         if not isinstance(text, str | None):
             raise ModelError("The model's server answered something that is no chat chunk.")
         if text:
-            yield text.replace("\0", "\ufffd")
+            yield text
