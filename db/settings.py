@@ -41,6 +41,13 @@ class Settings(BaseModel):
         description="Seconds of silence after which a writer is gone and its message reads "
         "`incomplete`.",
     )
+    max_wait: float = Field(
+        default=20,
+        ge=0,
+        le=20,
+        description="Seconds that a follower of `/events` may be kept waiting, if it asks for it. "
+        "The `efs` stage sets `0`: its one instance would keep everybody waiting.",
+    )
     chat_base_url: str | None = Field(
         default=None,
         pattern="^https?://",

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from db import feed, writer
 from db.event import CONVERSATION, MESSAGE
 from db.feed import FeedEvent
+from db.settings import settings
 
 from .http.caller import AnyCaller
 from .http.endpoint import ANY, Headers, endpoint
@@ -97,9 +98,8 @@ def follow_conversation(
     `message` has a message, `delta` `{message_id, offset, delta}`, `done` `{message_id, status,
     length}`, `deleted` `{message_id}`, and `conversation` `{id, title, is_archived}`.
     """
-    return event_stream(
-        feed.follow(caller.scope, conversation_id, headers.last_event_id, query.wait)
-    )
+    wait = min(query.wait, settings().max_wait)
+    return event_stream(feed.follow(caller.scope, conversation_id, headers.last_event_id, wait))
 
 
 def event_stream(events: Iterable[FeedEvent]) -> str:

@@ -1,6 +1,8 @@
 """Events: what a follower of a conversation is told, however often it is cut off."""
 
 import threading
+import time
+from collections.abc import Callable
 
 import pytest
 from playhouse.test_utils import assert_query_count
@@ -324,6 +326,14 @@ def test_a_waiting_reader_is_told_at_once(conversation_id: str):
 
 def test_a_reader_waits_no_longer_than_it_said(conversation_id: str):
     assert Follower(conversation_id).ask(wait=0.2) == b"retry: 500\n\n"
+
+
+def test_where_one_instance_serves_everybody_nobody_waits(
+    conversation_id: str, configure: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+):
+    configure(max_wait=0)
+    monkeypatch.setattr(time, "sleep", pytest.fail)
+    assert Follower(conversation_id).ask(wait=20) == b"retry: 500\n\n"
 
 
 def test_a_reader_that_waits_learns_that_the_conversation_was_deleted(conversation_id: str):
