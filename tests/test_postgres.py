@@ -12,13 +12,11 @@ import pytest
 from playhouse.schema_diff import diff_models
 
 from app import app
-from db import postgres as engine
 from db import schema
 from db.conversation import Conversation
 from db.database import database, open_store, store_at, transaction
 from db.idempotency_key import IdempotencyKey
 from db.message import Draft, Message
-from db.postgres import PostgresStore
 from db.scope import EVERYTHING
 from db.settings import SettingsError, settings
 
@@ -45,6 +43,9 @@ from .test_concurrency import (  # noqa: F401
     test_twelve_copies_of_a_post_to_four_processes_have_one_effect,
     test_twelve_threads_append_to_one_conversation,
 )
+
+engine = pytest.importorskip("db.postgres")
+PostgresStore = engine.PostgresStore
 
 CONVERSATIONS = "/api/v1/conversations"
 NOWHERE = "postgresql://confab:secret@127.0.0.1:1/confab"

@@ -27,6 +27,8 @@ from .test_http import (  # noqa: F401
     url,
 )
 
+pytest.importorskip("gunicorn")
+
 CONVERSATIONS = "/api/v1/conversations"
 
 
