@@ -184,6 +184,14 @@ def test_a_blank_user_id_does_not_stand_for_everybody(things: Api, user_id: str)
     assert problem["errors"][0]["loc"] == ["header", "X-User-Id"]
 
 
+def test_a_user_id_has_at_most_255_characters(things: Api):
+    sent = {length: "ë".encode().decode("latin-1") * length for length in (255, 256)}
+    assert things.post("/things/1", {"name": "x"}, headers={"X-User-Id": sent[255]}).status == 201
+    answer = things.post("/things/1", {"name": "x"}, headers={"X-User-Id": sent[256]})
+    problem = assert_problem(answer, 422, "invalid")
+    assert problem["errors"][0]["loc"] == ["header", "X-User-Id"]
+
+
 def test_every_answer_has_an_id_of_its_own(things: Api):
     answers = [things.post("/things/1", {"name": name}) for name in ("x", "y", "\0", "\0")]
     assert len({answer.headers["x-request-id"] for answer in answers}) == 4

@@ -1,5 +1,7 @@
 """PostgreSQL as the store, on a real server: what is another story there than with a file."""
 
+import random
+import string
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -339,3 +341,13 @@ def test_sweeping_expired_keys_keeps_nobody_waiting(clock: Clock):
     with database.atomic():
         claim("new")
         in_another_thread(lambda: claim("another"))
+
+
+def test_the_longest_user_id_and_key_fit_into_an_index(api: Api):
+    user_id = "".join(map(chr, random.Random(1).choices(range(0x10000, 0x10FFFF), k=255)))
+    key = "".join(random.Random(2).choices(string.printable[:94], k=255))
+    headers = {"X-User-Id": user_id.encode().decode("latin-1"), "Idempotency-Key": key}
+    answer = api.post(CONVERSATIONS, {"project_id": PROJECT}, headers=headers)
+    assert answer.status == 201
+    page = api.get(f"/projects/{PROJECT}/conversations", headers=headers).json
+    assert [row["user_id"] for row in page["data"]] == [user_id]

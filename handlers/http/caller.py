@@ -9,6 +9,8 @@ from db.settings import settings
 
 from .problems import INVALID, NOT_SIGNED_ON, OTHER_PROJECT, UNAUTHENTICATED, Problem
 
+MAX_USER_ID = 255  # it is part of indexes, where PostgreSQL takes 2,704 bytes
+
 
 class Caller(NamedTuple):
     """Whose conversations the request may touch, and by which key (None on an open stage)."""
@@ -37,7 +39,7 @@ SignedOnUser = Annotated[Caller, Authentication(key_always=True, user_always=Tru
 
 
 def authenticate(headers: Mapping[str, str], need: Authentication) -> Caller:
-    """Raises Problem 401, or 422 for a blank X-User-Id."""
+    """Raises Problem 401, or 422 for an X-User-Id that cannot be one."""
     user_id = _user_id(headers.get("x-user-id"))
     if need.user_always and not user_id:
         raise _unauthenticated(NOT_SIGNED_ON, "Send the signed-on user's id as X-User-Id.")
@@ -47,6 +49,12 @@ def authenticate(headers: Mapping[str, str], need: Authentication) -> Caller:
             INVALID,
             "X-User-Id must not be blank: leave it out to act for the whole project.",
             errors=[{"loc": ["header", "X-User-Id"], "msg": "must not be blank", "type": "blank"}],
+        )
+    if user_id is not None and len(user_id) > MAX_USER_ID:
+        raise Problem(
+            INVALID,
+            f"X-User-Id must have at most {MAX_USER_ID} characters.",
+            errors=[{"loc": ["header", "X-User-Id"], "msg": "is too long", "type": "too_long"}],
         )
     plain = headers.get("x-api-key")
     if plain is None:

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
+from .caller import MAX_USER_ID
 from .endpoint import Endpoint, Headers
 from .idempotency import MAX_KEY
 
@@ -42,6 +43,7 @@ class User(Headers):
         None,
         alias="X-User-Id",
         min_length=1,
+        max_length=MAX_USER_ID,
         description="The end user that you speak for: what is not theirs is not found, and what "
         "is made is theirs. Absent: all of the project.",
     )
@@ -49,7 +51,10 @@ class User(Headers):
 
 class SignedOnUser(Headers):
     x_user_id: str = Field(
-        alias="X-User-Id", min_length=1, description="The signed-on user, vouched for by you."
+        alias="X-User-Id",
+        min_length=1,
+        max_length=MAX_USER_ID,
+        description="The signed-on user, vouched for by you.",
     )
 
 
