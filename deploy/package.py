@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from chalice.cli.factory import CLIFactory
+from chalice.constants import MISSING_DEPENDENCIES_TEMPLATE
 
 from deploy import lean, manage, per_function
 
@@ -64,7 +65,7 @@ def copy_project(project: Path, stage: str) -> None:
 def run_chalice(project: Path, stage: str, out: Path) -> None:
     template = ROOT / "deploy" / f"{stage}.json"
     merge = ["--merge-template", str(template)] if template.exists() else []
-    subprocess.run(  # noqa: S603 - no words but these
+    done = subprocess.run(  # noqa: S603 - no words but these
         [sys.executable, "-c", "from chalice.cli import main; main()", "--project-dir",
          str(project), "package", "--stage", stage, *merge, str(out.resolve())],
         env={
@@ -73,8 +74,19 @@ def run_chalice(project: Path, stage: str, out: Path) -> None:
             **os.environ,
             "PYTHONDONTWRITEBYTECODE": "1",  # it imports the copy, which would leave caches in it
         },
+        stdout=subprocess.PIPE,
+        text=True,
         check=True,
     )  # fmt: skip
+    print(done.stdout, end="")
+    refuse_if_incomplete(done.stdout)
+
+
+def refuse_if_incomplete(output: str) -> None:
+    """Chalice tells of packages that it found no wheel for, and goes on without them."""
+    opening, _, _ = MISSING_DEPENDENCIES_TEMPLATE.partition("%s")
+    if opening.strip() in output:
+        raise SystemExit("The zip would be incomplete, and is not to be deployed.")
 
 
 def write_templates(stage: str, out: Path) -> None:

@@ -10,10 +10,12 @@ from typing import get_args
 from zipfile import ZipFile
 
 import pytest
+from chalice.constants import MISSING_DEPENDENCIES_TEMPLATE
 from pydantic import SecretStr
 
 from app import app
 from db.settings import Settings
+from deploy.package import refuse_if_incomplete
 
 from .api_gateway import function_of
 from .packages import ROOT, Package, functions_of, integrations, make_package, run
@@ -146,6 +148,12 @@ def test_packaging_neither_makes_a_database_nor_needs_one(checkout: Path, tmp_pa
         HOME=str(home),
     )
     assert list(home.rglob("*")) == []
+
+
+def test_a_zip_that_lacks_a_package_is_refused():
+    refuse_if_incomplete("Creating deployment package.\n")
+    with pytest.raises(SystemExit, match="incomplete"):
+        refuse_if_incomplete(MISSING_DEPENDENCIES_TEMPLATE % "psycopg-binary==3.3.9")
 
 
 @pytest.mark.parametrize("stage", ["typo", "Prod"])
