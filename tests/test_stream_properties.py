@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import hypothesis
-import hypothesis.strategies as st
 import pytest
 
 from db import clock as db_clock
@@ -23,6 +21,9 @@ from db.settings import settings
 
 from .conftest import PROJECT, Clock
 from .test_events import Follower
+
+hypothesis = pytest.importorskip("hypothesis")
+st = hypothesis.strategies
 
 ENVELOPE = 400  # bytes of an event but its text: field names, ids, times
 
@@ -191,7 +192,7 @@ STATUS = st.none() | st.none() | FINAL
 CHANGES = st.fixed_dictionaries(
     {}, optional={"content": TEXT, "status": FINAL, "metadata": METADATA}
 ) | st.fixed_dictionaries({"content": PARTS, "status": FINAL})
-HAPPENINGS: dict[str, tuple[st.SearchStrategy[Any], ...]] = {
+HAPPENINGS: dict[str, tuple[Any, ...]] = {
     "add": (TEXT, FINAL | st.just("in_progress"), METADATA),
     "write": (NUMBER, TEXT, STATUS),
     "retry": (NUMBER, st.integers(0, 20), st.integers(0, 20), STATUS),
