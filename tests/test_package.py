@@ -1,5 +1,6 @@
 """The zip and its templates: all that is needed in them, and nothing else."""
 
+import json
 import re
 import shutil
 import sys
@@ -162,8 +163,14 @@ def test_an_unknown_stage_is_refused(stage: str, checkout: Path, tmp_path: Path)
         make_package(stage, tmp_path / "build", checkout)
 
 
-def test_cfn_lint_finds_nothing_in_any_template(package: Callable[[str], Package]):
+def test_cfn_lint_finds_nothing_in_any_template_nor_in_the_deployers_policy(
+    package: Callable[[str], Package], tmp_path: Path
+):
+    document = json.loads((ROOT / "deploy" / "policy.json").read_text())
+    policy = {"Type": "AWS::IAM::ManagedPolicy", "Properties": {"PolicyDocument": document}}
+    (tmp_path / "policy.json").write_text(json.dumps({"Resources": {"Policy": policy}}))
     files = [str(package(stage).folder / name) for stage, name in TEMPLATES]
+    files.append(str(tmp_path / "policy.json"))
     lint = "from cfnlint.runner import main; main()"
     run([sys.executable, "-c", lint, "--regions", "us-east-1", "--", *files], ROOT)
 
