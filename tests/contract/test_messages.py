@@ -1,5 +1,8 @@
 """Messages: appended, paged, changed and deleted."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -66,6 +69,24 @@ def test_a_batch_is_stored_in_order_or_not_at_all(api: Api, path: str):
     assert_problem(api.post(path, half_good), 422, "invalid")
     page = api.get(path, limit=1000).json
     assert [message["content"] for message in page["messages"]] == [str(n) for n in range(100)]
+
+
+def test_what_writers_append_at_the_same_time_is_all_kept_in_each_ones_order(
+    api: Api, path: str, connect: Callable[[], AbstractContextManager[Api]]
+):
+    def write(writer: int) -> list[str]:
+        with connect() as client:
+            bodies = [{"role": "user", "content": f"{writer} {number}"} for number in range(10)]
+            return [client.post(path, body).json["id"] for body in bodies]
+
+    with ThreadPoolExecutor(4) as pool:
+        written = list(pool.map(write, range(4)))
+    kept = api.get(path).json["messages"]
+    assert len(kept) == 40
+    for writer, ids in enumerate(written):
+        own = [message for message in kept if message["content"].startswith(f"{writer} ")]
+        assert [message["id"] for message in own] == ids
+        assert [message["content"] for message in own] == [f"{writer} {n}" for n in range(10)]
 
 
 def test_cursors_lead_through_messages_both_ways(api: Api, path: str):
