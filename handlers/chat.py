@@ -18,7 +18,7 @@ from db.writer import INCOMPLETE
 from .http.caller import AnyCaller
 from .http.endpoint import ANY, JSON, Headers, Reply, endpoint
 from .http.idempotency import REPLAYED, Once
-from .http.problems import MODEL_FAILED, Problem
+from .http.problems import MODEL_FAILED, NO_MESSAGE, OFFSET_CONFLICT, STREAM_FINISHED, Problem
 from .http.types import Strict, Uuid
 from .messages import Content, MessageResponse, Metadata
 from .model import ModelError, ask
@@ -47,14 +47,18 @@ class Accept(Headers):
 
 
 @routes.route("/api/v1/chat", methods=["POST"], content_types=ANY)
-@endpoint(media_types=(JSON, EVENT_STREAM), problems=(MODEL_FAILED,))
+@endpoint(
+    media_types=(JSON, EVENT_STREAM),
+    problems=(NO_MESSAGE, OFFSET_CONFLICT, STREAM_FINISHED, MODEL_FAILED),
+)
 def chat(
     caller: AnyCaller, body: ChatRequest, headers: Accept, once: Once = EVERY_TIME
 ) -> Reply[ChatResponse]:
     """Say something in a conversation and get the model's answer.
 
     `/events` shows the answer live. When the model fails, the answer is 502, and the user's
-    message and the part of the answer that came stay stored.
+    message and the part of the answer that came stay stored. Whoever deletes, stops or writes to
+    the answer meanwhile ends it: 404 or 409.
     """
     # The two messages and the Idempotency-Key commit together; a retry finds them by their ids,
     # whatever became of the first request, and asks no model again.

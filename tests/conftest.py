@@ -19,6 +19,7 @@ from db.settings import Settings, settings
 from handlers.http.caller import Caller
 
 from .clients import Api, InProcess
+from .documented import Documented
 from .packages import Package, make_package
 
 pytest_plugins = ["tests.postgres"]
@@ -107,7 +108,7 @@ def api() -> Api:
     """All routes through Chalice's gateway in this process, with a key for all projects."""
     key, _ = ApiKey.make()
     database.close()
-    return Api(InProcess(app), {"X-API-Key": key})
+    return Api(Documented(InProcess(app), app), {"X-API-Key": key})
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Every problem of every route: provoked there, in the one shape, and on the API's page."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import peewee
@@ -8,7 +8,11 @@ import pytest
 from chalice.app import RouteEntry
 
 from app import app
+from db import writer
 from db.clock import new_id
+from db.conversation import Conversation
+from db.message import Message
+from db.scope import EVERYTHING
 from handlers import chat
 from handlers.http import middleware, problems
 from handlers.http.endpoint import MAX_BODY
@@ -77,6 +81,17 @@ def append_to_a_finished_message(scene: Scene) -> Answer:
     return request._replace(json={**request.json, "offset": 1_000}).send(scene.api)
 
 
+def meddle_with_the_answer(scene: Scene, meddle: Callable[[str, str], object]) -> Answer:
+    def ask(history: object) -> Iterator[str]:
+        yield "Hel"
+        id = scene.world.conversation_id
+        meddle(id, str(Conversation.find(EVERYTHING, id).last_message_id))
+        yield "lo"
+
+    scene.monkeypatch.setattr(chat, "ask", ask)
+    return scene.send()
+
+
 def repeat_while_the_first_runs(scene: Scene) -> Answer:
     answers = []
 
@@ -120,6 +135,20 @@ PROVOKE: dict[Kind, Callable[[Scene], Answer]] = {
     problems.MODEL_FAILED: ask_a_model_that_is_away,
     problems.UNAVAILABLE: lambda scene: scene.fails_with(peewee.OperationalError("locked")),
 }
+# A chat writes a message of its own.
+IN_CHAT: dict[Kind, Callable[[str, str], object]] = {
+    problems.NO_MESSAGE: lambda *message: Message.remove(EVERYTHING, *message),
+    problems.STREAM_FINISHED: lambda *message: Message.edit(
+        EVERYTHING, *message, status="completed"
+    ),
+    problems.OFFSET_CONFLICT: lambda *message: writer.append(EVERYTHING, *message, 3, "p!"),
+}
+
+
+def provoke(scene: Scene, kind: Kind) -> Answer:
+    if name_of(scene.route) == "chat" and kind in IN_CHAT:
+        return meddle_with_the_answer(scene, IN_CHAT[kind])
+    return PROVOKE[kind](scene)
 
 
 def is_documented(route: RouteEntry, kind: Kind) -> bool:
@@ -158,14 +187,14 @@ def test_every_kind_of_problem_has_its_test():
 
 @pairs(DOCUMENTED)
 def test_a_documented_problem_is_what_a_route_answers(scene: Scene, kind: Kind):
-    answer = PROVOKE[kind](scene)
+    answer = provoke(scene, kind)
     assert_problem(answer, kind.status, kind.slug)
     assert answer.headers["access-control-allow-origin"] == "*"
 
 
 @pairs([(r, k) for r, k in PAIRS if (r, k) not in DOCUMENTED and k not in OF_ONE_ROUTE | OF_BODIES])
 def test_a_route_has_no_problem_that_is_not_documented(scene: Scene, kind: Kind):
-    answer = PROVOKE[kind](scene)
+    answer = provoke(scene, kind)
     if answer.status >= 400:
         known = [k for r, k in DOCUMENTED if r is scene.route and k.status == answer.status]
         assert answer.json["type"] in [k.type for k in known]

@@ -34,7 +34,12 @@ HEADERS = {
     "WWW-Authenticate": "How to say who is calling.",
     REQUEST_ID: "The request's id, under which the log knows it.",
 }
-PROBLEM_HEADERS = {401: ["WWW-Authenticate"], 415: ["Accept"], 503: ["Retry-After"]}
+PROBLEM_HEADERS = {
+    401: ["WWW-Authenticate"],
+    415: ["Accept"],
+    502: [*REPLAYED],
+    503: ["Retry-After"],
+}
 
 
 @cache
