@@ -60,7 +60,7 @@ def append(
         if not final:
             return Progress(message_id, IN_PROGRESS, stream.length, stream.updated_at)
         delta = ""
-    version = conversation.version + len(delta)
+    version = conversation.version + (len(delta) or 1)  # a sign of life moves the times
     updated_at = Conversation.advance(conversation, version, conversation.last_message_id)
     if delta:
         Event.record(conversation_id, version, DELTA, message_id, offset, len(delta), delta)

@@ -246,6 +246,20 @@ def test_an_empty_delta_is_a_sign_of_life(answer: Writer, clock: Clock):
     assert answer.text == ("", "in_progress")
 
 
+def test_a_sign_of_life_changes_the_etag_as_it_changes_the_times(
+    answer: Writer, api: Api, clock: Clock
+):
+    path = f"/api/v1/conversations/{answer.conversation_id}"
+    database.close()
+    before = api.get(path)
+    clock.move(seconds=1)
+    answer.append("")
+    database.close()
+    after = api.get(path, headers={"If-None-Match": before.headers["etag"]})
+    assert after.json["updated_at"] > before.json["updated_at"]
+    assert after.headers["etag"] != before.headers["etag"]
+
+
 def test_a_writer_that_comes_back_too_late_is_told(answer: Writer, clock: Clock):
     answer.append("Hel")
     last = answer.append("lo")
