@@ -177,16 +177,16 @@ FAILURES: dict[str, Callable[[Reply], object]] = {
     "hangs up in mid-event": lambda reply: reply.send(b'data: {"choices": [{"del'),
     "is killed in mid-event": lambda reply: reply.send(b'data: {"choices": [{"del').cut(),
     "reports an error": lambda reply: reply.event({"error": {"message": "No"}}).done(),
-    "stalls": lambda reply: reply.stall().say("too late").done(),
-    "stalls in mid-event": lambda reply: reply.send(b'data: {"choices"').stall(),
-    "goes on thinking": lambda reply: reply.repeat(b": thinking\n\n").say("too late").done(),
-    "goes on for good": lambda reply: (
-        reply.repeat(b'data: {"choices": []}\n\n').say("too late").done()
-    ),
     **{
         f"talks nonsense, {kind}": lambda reply, data=data: reply.event(data).done()
         for kind, data in NONSENSE.items()
     },
+}
+STALLS: dict[str, Callable[[Reply], Reply]] = {
+    "says nothing more": lambda reply: reply.stall(),
+    "stops in mid-event": lambda reply: reply.send(b'data: {"choices": [], ').stall(),
+    "goes on thinking": lambda reply: reply.repeat(b": thinking\n\n"),
+    "goes on without a text": lambda reply: reply.repeat(b'data: {"choices": []}\n\n'),
 }
 
 # What it may do instead of an answer.
@@ -199,7 +199,6 @@ REFUSALS: dict[str, Callable[[Reply], object]] = {
         reply.begin(200, "application/json").send(b'{"choices": []}').end()
     ),
     "answers nothing": lambda reply: reply.begin().end(),
-    "says nothing": lambda reply: reply.stall(),
     "speaks no http": lambda reply: reply.send(b"220 mail.example.com ESMTP"),
     "hangs up": lambda reply: None,
     "is killed": lambda reply: reply.cut(),
@@ -220,26 +219,39 @@ def assert_failed(answer: Answer, conversation_id: str, part: str) -> dict[str, 
 
 @pytest.mark.parametrize("failure", FAILURES)
 def test_a_model_that_dies_midway_leaves_the_part_that_came(
-    chat: Chat,
-    model: ModelServer,
-    configure: Callable[..., None],
-    conversation_id: str,
-    failure: str,
+    chat: Chat, model: ModelServer, conversation_id: str, failure: str
 ):
-    configure(chat_timeout=0.5)
     model.script = lambda reply: FAILURES[failure](reply.begin().say("Hel", "lo"))
     assert_failed(chat(), conversation_id, "Hello")
 
 
-@pytest.mark.parametrize("refusal", REFUSALS)
-def test_a_model_that_gives_no_answer_leaves_the_question(
+@pytest.mark.parametrize("stall", STALLS)
+def test_a_model_that_stalls_is_given_up_in_time(
     chat: Chat,
     model: ModelServer,
     configure: Callable[..., None],
     conversation_id: str,
-    refusal: str,
+    stall: str,
 ):
-    configure(chat_timeout=0.5)
+    configure(chat_timeout=1)
+    model.script = lambda reply: STALLS[stall](reply.begin().say("Hello")).say(" at last").done()
+    problem = assert_failed(chat(), conversation_id, "Hello")
+    assert problem["detail"] == "The model took more than 1 seconds."
+
+
+def test_a_model_that_does_not_begin_is_given_up_in_time(
+    chat: Chat, model: ModelServer, configure: Callable[..., None], conversation_id: str
+):
+    configure(chat_timeout=0.2)
+    model.script = lambda reply: hello(reply.stall())
+    problem = assert_failed(chat(), conversation_id, "")
+    assert problem["detail"] == "The model was silent for 0.2 seconds."
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_model_that_gives_no_answer_leaves_the_question(
+    chat: Chat, model: ModelServer, conversation_id: str, refusal: str
+):
     model.script = REFUSALS[refusal]
     assert_failed(chat(), conversation_id, "")
 
