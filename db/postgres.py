@@ -1,7 +1,8 @@
 """A PostgreSQL server as the store, for more than one machine: the same verbs as `SqliteStore`.
 
 Everything here stands on the server's default isolation, READ COMMITTED: each statement sees what
-was committed when it began, and a verb that writes to a conversation locks its row first.
+was committed when it began, and a verb that writes to a conversation locks its row first. Tested on
+PostgreSQL 18; what only speaks its protocol (CockroachDB, Aurora DSQL) is not.
 """
 
 import random
@@ -34,6 +35,7 @@ class PostgresStore(PooledPostgresqlDatabase):
         "connect_timeout": "5",
         # As SQLite's busy timeout: who waits longer gets a 503. And a client that vanished in
         # mid-transaction (its machine lost power) lets go of its locks after a minute, not hours.
+        # Some proxies (Amazon's RDS Proxy) refuse this parameter: `?options=` leaves it out.
         "options": "-c lock_timeout=10s -c tcp_keepalives_idle=30 "
         "-c tcp_keepalives_interval=10 -c tcp_keepalives_count=3",
         "tcp_user_timeout": "15000",
