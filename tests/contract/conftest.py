@@ -92,6 +92,8 @@ def production_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Targ
     keys = keys_in(url)
     with ProductionServer(url, workers=2, threads=8) as server:
         yield Target(lambda: over_http(server.port), keys)
+        server.terminate()  # so that its workers are gone before the tests are
+        server.exit_code()
 
 
 @pytest.fixture(scope="session")
