@@ -24,6 +24,7 @@ PROJECTS = [each for number in range(2, 21) for each in (LARGE, project(number))
 USERS: list[str | None] = [f"user-{number}" for number in range(100)]
 CREATED = project(99)
 DEPTH = 100_000
+ARCHIVED = 100  # the oldest
 PROJECT = f"/projects/{LARGE}/conversations"
 FIRST, SECOND = f"{CONVERSATIONS}?project_id={LARGE}&limit=20", f"{PROJECT}?limit=20"
 
@@ -56,8 +57,8 @@ def operations(path: Path, gateway: Gateway) -> dict[str, Call]:
     every = ids(path, LARGE)
     depth = depth_in(len(every))
     older = every[: len(every) // 2]  # so that the newest, which are listed, stay as they are
-    read, to_append, to_archive = (_shuffled(some) for some in (every, older, older))
-    flags = cycle(("true", "false"))
+    read, to_append = _shuffled(every), _shuffled(older)
+    to_archive = _toggles(older[ARCHIVED:])
     conversation = json.dumps({"project_id": CREATED, "title": "Planning"}).encode()
     message = json.dumps({"role": "user", "content": TEXTS[0]}).encode()
     send = gateway.send
@@ -75,7 +76,7 @@ def operations(path: Path, gateway: Gateway) -> dict[str, Call]:
         "create": lambda: send("POST", CONVERSATIONS, conversation),
         "append": lambda: send("POST", f"{CONVERSATIONS}/{next(to_append)}/messages", message),
         "archive": lambda: send(
-            "POST", f"{PROJECT}/{next(to_archive)}/archive?is_archived={next(flags)}"
+            "POST", "{}/{}/archive?is_archived={}".format(PROJECT, *next(to_archive))
         ),
     }
 
@@ -86,6 +87,11 @@ def depth_in(size: int) -> int:
 
 def _shuffled(ids: list[str]) -> Iterator[str]:
     return cycle(random.sample(ids, len(ids)))
+
+
+def _toggles(ids: list[str]) -> Iterator[tuple[str, str]]:
+    """Archive all of them, one after the other, then take all back, and so on."""
+    return cycle((id, flag) for flag in ("true", "false") for id in random.sample(ids, len(ids)))
 
 
 def steps(options: Options) -> int:
@@ -103,23 +109,24 @@ def measure(options: Options, step: Step) -> list[Growth]:
     found = []
     for name in calls[options.sizes[0]]:
         rounds: list[dict[int, float]] = []
-        for _ in range(options.rounds):
+        for _ in range(2 * options.rounds):
             rounds.append({})
             for size, store in stores.items():
                 database.initialize(store)
                 microseconds(calls[size][name], 5)  # statements are prepared anew
-                taken = microseconds(calls[size][name], options.scaled(100))
+                taken = microseconds(calls[size][name], options.scaled(50))
                 rounds[-1][size] = median(taken)
         found.append(Growth(name, rounds))
         step(name)
-    for store in stores.values():
+    for store in stores.values():  # the files are used again
+        store.execute_sql("DELETE FROM conversation WHERE project_id = ?", [CREATED])
         store.close_all()
     return found
 
 
 def dataset(size: int, cache: Path) -> Path:
     """The file with that many conversations. The first time, a million take a few minutes."""
-    batch = Batch(PROJECTS, USERS, size, 10, archived=100)
+    batch = Batch(PROJECTS, USERS, size, 10, archived=ARCHIVED)
     path = cache / f"{size}-{_fingerprint(batch)}.db"
     if not path.exists():
         for outdated in cache.glob(f"{size}-*"):

@@ -33,7 +33,7 @@ class Profile(NamedTuple):
 
 
 def steps(options: Options) -> int:
-    return 5
+    return 6
 
 
 def measure(options: Options, step: Step) -> list[Profile]:

@@ -7,11 +7,17 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from chalice.app import Chalice
+from chalice.config import Config
+from chalice.local import LocalGateway
+
 from .data import APPEND, CONVERSATIONS, CREATE, READ, TEXTS, fill_usual, ids, use
 from .inprocess import Gateway
 from .options import Options, Section, Step
 from .raw import Raw
 from .timing import Call, in_turns
+
+JSON = {"Content-Type": "application/json"}
 
 
 class Case(NamedTuple):
@@ -42,11 +48,18 @@ def cases(database: Path, gateway: Gateway, raw: Raw) -> list[Case]:
     conversation = json.dumps({"project_id": CREATE, "title": "Architecture planning"}).encode()
     message = json.dumps({"role": "user", "content": TEXTS[0]}).encode()
 
+    bare = LocalGateway(_bare_app(), Config.create())
+
     def both(name: str, times: int, keys: list[str], ours: Call, theirs: Call) -> Case:
         mine, others = cycle(keys), cycle(keys)
         return Case(name, times, lambda: ours(next(mine)), lambda: theirs(next(others)))
 
     return [
+        both(
+            "an empty route", 1000, [""],
+            lambda _: bare.handle_request("POST", "/", dict(JSON), message)["body"],
+            lambda _: json.dumps(json.loads(message)),
+        ),
         both(
             "create", 1000, [CREATE],
             lambda _: gateway.send("POST", CONVERSATIONS, conversation),
@@ -75,8 +88,15 @@ def cases(database: Path, gateway: Gateway, raw: Raw) -> list[Case]:
     ]  # fmt: skip
 
 
+def _bare_app() -> Chalice:
+    """An app that does nothing: what Chalice alone takes."""
+    app = Chalice("bare", configure_logs=False)
+    app.route("/", methods=["POST"])(lambda: app.current_request.json_body)
+    return app
+
+
 def steps(options: Options) -> int:
-    return 2 * 5
+    return 2 * 6
 
 
 def measure(options: Options, step: Step) -> list[Distance]:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib import pyplot
-from matplotlib.ticker import StrMethodFormatter
 
 from .growth import Growth
 from .peers import TWINS, Comparison
@@ -12,7 +11,7 @@ from .peers import TWINS, Comparison
 mpl.use("Agg")
 pyplot.rcParams.update(
     {
-        "figure.figsize": (9, 4.5),
+        "figure.figsize": (9, 3.6),
         "figure.dpi": 110,
         "figure.constrained_layout.use": True,
         "font.size": 9,
@@ -31,30 +30,32 @@ LOAD = "8 connections"
 def throughput(found: list[Comparison], path: Path) -> None:
     """Requests a second of each operation, over ours and both ways of the twin."""
     shown = [each for each in found if each.load == LOAD]
-    figure, axes = pyplot.subplots()
-    names = {"ours": OURS, **dict(zip(TWINS, THEIRS, strict=True))}
-    for index, (name, colour) in enumerate(names.items()):
-        places = [at + (index - 1) * 0.27 for at in range(len(shown))]
-        rates = [each.typical(name) for each in shown]
-        label = "ours" if name == "ours" else f"FastAPI, {name}"
-        bars = axes.bar(places, rates, 0.25, color=colour, label=label)
-        axes.bar_label(bars, [f"{rate:,.0f}" for rate in rates], fontsize=7, padding=2)
-    _finish(axes, shown, f"Requests a second, {LOAD}")
+    figure, panels = pyplot.subplots(1, len(shown))
+    figure.suptitle(f"Requests a second, {LOAD}", x=0.01, ha="left")
+    labels = ("ours", *(f"FastAPI,\n{way}" for way in TWINS))
+    for each, axes in zip(shown, panels, strict=True):
+        rates = [each.typical(name) for name in ("ours", *TWINS)]
+        bars = axes.bar(labels, rates, color=(OURS, *THEIRS))
+        axes.bar_label(bars, [f"{rate:,.0f}" for rate in rates], padding=2)
+        _label(axes, each)
     _save(figure, path)
 
 
 def latency(found: list[Comparison], path: Path) -> None:
-    """From the median to the 99th percentile, ours beside the faster twin."""
+    """The median and the 99th percentile, ours beside the faster twin."""
     shown = [each for each in found if each.load == LOAD]
-    figure, axes = pyplot.subplots()
-    for at, each in enumerate(shown):
-        for name, colour, shift in (("ours", OURS, -0.12), (each.twin, THEIRS[0], 0.12)):
-            ends = [each.typical(name, field) for field in ("p50", "p99")]
-            label = None if at else "ours" if name == "ours" else "FastAPI, the faster way"
-            axes.plot([at + shift] * 2, ends, color=colour, linewidth=5, alpha=0.35)
-            axes.plot(at + shift, ends[0], "o", color=colour, markersize=7, label=label)
-            axes.plot(at + shift, ends[1], "_", color=colour, markersize=12, markeredgewidth=2)
-    _finish(axes, shown, f"Milliseconds, median (dot) to 99th percentile (bar), {LOAD}")
+    figure, panels = pyplot.subplots(1, len(shown))
+    figure.suptitle(
+        f"Milliseconds until the answer, median (full) and 99th percentile (light), {LOAD}",
+        x=0.01,
+        ha="left",
+    )
+    for each, axes in zip(shown, panels, strict=True):
+        for label, name, colour in (("ours", "ours", OURS), ("FastAPI", each.twin, THEIRS[0])):
+            p50, p99 = (each.typical(name, field) for field in ("p50", "p99"))
+            axes.bar_label(axes.bar(label, p99, color=colour, alpha=0.3), [f"{p99:,.0f}"])
+            axes.bar_label(axes.bar(label, p50, color=colour), [f"{p50:,.1f}"], padding=1)
+        _label(axes, each)
     _save(figure, path)
 
 
@@ -68,20 +69,22 @@ def growth(found: list[Growth], path: Path) -> None:
         axes.plot(each.sizes, times, "o-", color=colour, markersize=4, label=each.operation)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g} ×"))
-    axes.yaxis.set_minor_formatter(StrMethodFormatter(""))
+    axes.set_ylim(0.5, 20)
+    axes.set_yticks([0.5, 1, 2, 5, 10, 20], ["½ ×", "1 ×", "2 ×", "5 ×", "10 ×", "20 ×"])
+    axes.minorticks_off()
     axes.set_xticks(found[0].sizes, [f"{size:,}" for size in found[0].sizes])
     axes.set_title("Time of a request as conversations grow, relative to the smallest", loc="left")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     _save(figure, path)
 
 
-def _finish(axes: pyplot.Axes, shown: list[Comparison], title: str) -> None:
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
-    axes.set_xticks(range(len(shown)), [each.operation for each in shown])
-    axes.set_title(title, loc="left")
-    axes.legend()
+def _label(axes: pyplot.Axes, shown: Comparison) -> None:
+    axes.set_title(shown.operation.replace(", ", ",\n"), fontsize=9)
+    axes.set_yticks([])
+    axes.grid(False)
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="x", length=0, labelsize=7)
+    axes.margins(y=0.1)
 
 
 def _save(figure: pyplot.Figure, path: Path) -> None:

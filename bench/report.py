@@ -15,13 +15,12 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def write(path: Path, sections: Mapping[str, Section], plots: Mapping[str, str]) -> None:
+def write(path: Path, sections: Mapping[str, Section], plots: Mapping[str, list[str]]) -> None:
     measured = measured_in(sections.values())
     parts = ["# Results", setting(), *_goals(judge(measured))]
     for name, section in sections.items():
         parts += [f"## {section.title}", section.about, _table(section.header, section.rows)]
-        if name in plots:
-            parts.append(f"![{section.title}]({plots[name]})")
+        parts += [f"![{Path(plot).stem}]({plot})" for plot in plots.get(name, [])]
     path.write_text("\n\n".join(parts) + "\n")
 
 
