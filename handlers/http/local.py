@@ -20,6 +20,8 @@ def tune() -> None:
     # Head and body are written apart; Nagle's algorithm holds the second back until the client's
     # delayed acknowledgement: 43 ms for each request on a connection, against 0.14 ms.
     ChaliceRequestHandler.disable_nagle_algorithm = True
+    # Written together they are one packet: a fifth more requests a second.
+    ChaliceRequestHandler.wbufsize = -1
     # Clients that find the queue full wait a second for TCP to try again: with 100 at once and a
     # queue of 5, Python's default, the slowest waited 1.7 s; now 0.3.
     ThreadedHTTPServer.request_queue_size = 128
