@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, tzinfo
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,9 @@ from db.scope import Scope
 from db.settings import Settings, settings
 from handlers.http.caller import Caller
 
-from .clients import Api, InProcess
+from .clients import Answer, Api, InProcess
 from .documented import Documented
+from .model_server import ModelServer
 from .packages import Package, make_package
 
 pytest_plugins = ["tests.postgres"]
@@ -109,6 +111,29 @@ def api() -> Api:
     key, _ = ApiKey.make()
     database.close()
     return Api(Documented(InProcess(app), app), {"X-API-Key": key})
+
+
+@pytest.fixture
+def model(configure: Callable[..., None]) -> Iterator[ModelServer]:
+    """The server of a model, which the chat asks."""
+    with ModelServer() as server:
+        configure(chat_base_url=server.url, chat_timeout=5)
+        yield server
+
+
+Chat = Callable[..., Answer]
+
+
+@pytest.fixture
+def chat(api: Api, conversation_id: str) -> Chat:
+    """`chat("Hi")` says that in the conversation, and returns what is answered."""
+
+    def say(content: Any = "Hi", **rest: Any) -> Answer:
+        database.close()
+        body = {"conversation_id": conversation_id, "content": content}
+        return api.post("/api/v1/chat", body, **rest)
+
+    return say
 
 
 @pytest.fixture

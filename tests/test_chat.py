@@ -1,9 +1,7 @@
-"""Chat: `/api/v1/chat`, against a model's server that does well, and ones that do not."""
+"""Chat: `/api/v1/chat`, its retries, its followers, and what happens to an answer meanwhile."""
 
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,37 +9,18 @@ import pytest
 
 from db.conversation import Conversation
 from db.database import database
-from db.message import Draft, Message
+from db.message import Message
 from db.scope import EVERYTHING
 
 from .clients import Answer, Api, assert_problem
-from .conftest import PROJECT, Clock
+from .conftest import PROJECT, Chat, Clock
 from .model_server import ModelServer, Reply, hello
-from .processes import ROOT
 from .readers import Reader
 from .test_events import Follower, say
+from .test_model import assert_failed
 
 CHAT = "/api/v1/chat"
 KEY = {"Idempotency-Key": "8e03978e-40d5-43dd-bc93-6894a57f9324"}
-
-
-@pytest.fixture
-def model(configure: Callable[..., None]) -> Iterator[ModelServer]:
-    with ModelServer() as server:
-        configure(chat_base_url=server.url, chat_timeout=5)
-        yield server
-
-
-@pytest.fixture
-def chat(api: Api, conversation_id: str) -> Callable[..., Answer]:
-    def send(content: Any = "Hi", **rest: Any) -> Answer:
-        database.close()
-        return api.post(CHAT, {"conversation_id": conversation_id, "content": content}, **rest)
-
-    return send
-
-
-Chat = Callable[..., Answer]
 
 
 def messages(conversation_id: str) -> list[tuple[str, object, str]]:
@@ -81,197 +60,6 @@ def test_a_model_answers(chat: Chat, model: ModelServer, conversation_id: str):
         ("user", "Hi", "completed"),
         ("assistant", "Hello, world", "completed"),
     ]
-
-
-def test_a_model_is_asked_as_openai_says(
-    chat: Chat, model: ModelServer, configure: Callable[..., None]
-):
-    configure(chat_base_url=model.url + "/", chat_model="small", chat_api_key="sk-secret")
-    chat()
-    (asked,) = model.asked
-    assert asked.path == "/v1/chat/completions"
-    assert asked.headers["authorization"] == "Bearer sk-secret"
-    assert asked.headers["accept"] == "text/event-stream"
-    assert asked.body == {
-        "model": "small",
-        "messages": [{"role": "user", "content": "Hi"}],
-        "stream": True,
-    }
-
-
-def test_without_a_key_none_is_sent(chat: Chat, model: ModelServer):
-    chat()
-    assert "authorization" not in model.asked[0].headers
-
-
-def test_a_model_is_told_the_completed_messages_in_order(
-    chat: Chat, model: ModelServer, conversation_id: str
-):
-    picture = [{"type": "image_url", "image_url": {"url": "data:,"}}]
-    drafts = [
-        Draft("system", "Be brief."),
-        Draft("user", picture),
-        Draft("assistant", "A square", "incomplete"),
-        Draft("assistant", "Writing", "in_progress"),
-        Draft("assistant", "A circle"),
-        Draft("tool", "42", metadata={"tool_call_id": "call-7"}),
-    ]
-    rows = Message.append(EVERYTHING, conversation_id, drafts)
-    Message.edit(EVERYTHING, conversation_id, rows[4].id, content="A triangle")
-    chat([{"type": "text", "text": "And this?"}])
-    assert model.asked[0].body["messages"] == [
-        {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": picture},
-        {"role": "assistant", "content": "A triangle"},
-        {"role": "tool", "content": "42", "tool_call_id": "call-7"},
-        {"role": "user", "content": [{"type": "text", "text": "And this?"}]},
-    ]
-
-
-def test_bytes_may_arrive_in_any_portions(chat: Chat, model: ModelServer):
-    text = "Größe: 𝄞 \u2028 \x85 👩‍👩‍👧"
-
-    def script(reply: Reply) -> None:
-        reply.begin()
-        chunk = f'data: {{"choices": [{{"delta": {{"content": "{text}"}}}}]}}\r\n\r\n'
-        for byte in (chunk + "data: [DONE]\r\n\r\n").encode():
-            reply.send(bytes([byte]))
-        reply.end()
-
-    model.script = script
-    assert chat().json["assistant_message"]["content"] == text
-
-
-def test_what_cannot_be_stored_is_replaced(chat: Chat, model: ModelServer):
-    model.script = lambda reply: (
-        reply.begin().say("nul \0, ", "half \ud83d", " and \ude00, ", "\ud83d\ude00").done()
-    )
-    expected = "nul \ufffd, half \ufffd and \ufffd, 😀"
-    assert chat().json["assistant_message"]["content"] == expected
-
-
-def test_what_is_no_message_of_the_stream_is_passed_over(chat: Chat, model: ModelServer):
-    def script(reply: Reply) -> None:
-        reply.begin().send(b": thinking\n\nretry: 3000\n\nid: 7\nevent: ping\n\n")
-        reply.event({"choices": [{"delta": {"content": "Hello"}}], "error": None}).done()
-
-    model.script = script
-    assert chat().json["assistant_message"]["content"] == "Hello"
-
-
-NONSENSE = {
-    "no json": "Hello",
-    "a number": "7",
-    "a list": "[]",
-    "no choices": "{}",
-    "a choice that is none": '{"choices": [7]}',
-    "no delta": '{"choices": [{}]}',
-    "no text": '{"choices": [{"delta": {"content": 7}}]}',
-    "deep": "[" * 100_000,
-    "a long number": "1" * 5_000,
-}
-
-# What a model's server may do after it said "Hel" and "lo".
-FAILURES: dict[str, Callable[[Reply], object]] = {
-    "ends without [DONE]": lambda reply: reply.end(),
-    "hangs up in mid-event": lambda reply: reply.send(b'data: {"choices": [{"del'),
-    "is killed in mid-event": lambda reply: reply.send(b'data: {"choices": [{"del').cut(),
-    "reports an error": lambda reply: reply.event({"error": {"message": "No"}}).done(),
-    **{
-        f"talks nonsense, {kind}": lambda reply, data=data: reply.event(data).done()
-        for kind, data in NONSENSE.items()
-    },
-}
-STALLS: dict[str, Callable[[Reply], Reply]] = {
-    "says nothing more": lambda reply: reply.stall(),
-    "stops in mid-event": lambda reply: reply.send(b'data: {"choices": [], ').stall(),
-    "goes on thinking": lambda reply: reply.repeat(b": thinking\n\n"),
-    "goes on without a text": lambda reply: reply.repeat(b'data: {"choices": []}\n\n'),
-}
-
-# What it may do instead of an answer.
-REFUSALS: dict[str, Callable[[Reply], object]] = {
-    "answers 429": lambda reply: reply.begin(429, "application/json").send(b"{}").end(),
-    "answers 500": lambda reply: reply.begin(500, "text/html").send(b"<h1>Oh no").end(),
-    "answers 302": lambda reply: reply.begin(302).end(),
-    "answers a page": lambda reply: reply.begin(200, "text/html").send(b"<h1>Hi").end(),
-    "answers json": lambda reply: (
-        reply.begin(200, "application/json").send(b'{"choices": []}').end()
-    ),
-    "answers nothing": lambda reply: reply.begin().end(),
-    "speaks no http": lambda reply: reply.send(b"220 mail.example.com ESMTP"),
-    "hangs up": lambda reply: None,
-    "is killed": lambda reply: reply.cut(),
-}
-
-
-def assert_failed(answer: Answer, conversation_id: str, part: str) -> dict[str, Any]:
-    """A 502, and both messages are there, with the part that came."""
-    problem = assert_problem(answer, 502, "model-failed")
-    user, assistant = Message.page_for(EVERYTHING, conversation_id).rows
-    database.close()
-    assert (user.content, user.status) == ("Hi", "completed")
-    assert (assistant.content, assistant.status) == (part, "incomplete")
-    assert problem["user_message_id"] == user.id
-    assert problem["assistant_message_id"] == assistant.id
-    return problem
-
-
-@pytest.mark.parametrize("failure", FAILURES)
-def test_a_model_that_dies_midway_leaves_the_part_that_came(
-    chat: Chat, model: ModelServer, conversation_id: str, failure: str
-):
-    model.script = lambda reply: FAILURES[failure](reply.begin().say("Hel", "lo"))
-    assert_failed(chat(), conversation_id, "Hello")
-
-
-@pytest.mark.parametrize("stall", STALLS)
-def test_a_model_that_stalls_is_given_up_in_time(
-    chat: Chat,
-    model: ModelServer,
-    configure: Callable[..., None],
-    conversation_id: str,
-    stall: str,
-):
-    configure(chat_timeout=1)
-    model.script = lambda reply: STALLS[stall](reply.begin().say("Hello")).say(" at last").done()
-    problem = assert_failed(chat(), conversation_id, "Hello")
-    assert problem["detail"] == "The model took more than 1 seconds."
-
-
-def test_a_model_that_does_not_begin_is_given_up_in_time(
-    chat: Chat, model: ModelServer, configure: Callable[..., None], conversation_id: str
-):
-    configure(chat_timeout=0.2)
-    model.script = lambda reply: hello(reply.stall())
-    problem = assert_failed(chat(), conversation_id, "")
-    assert problem["detail"] == "The model was silent for 0.2 seconds."
-
-
-@pytest.mark.parametrize("refusal", REFUSALS)
-def test_a_model_that_gives_no_answer_leaves_the_question(
-    chat: Chat, model: ModelServer, conversation_id: str, refusal: str
-):
-    model.script = REFUSALS[refusal]
-    assert_failed(chat(), conversation_id, "")
-
-
-@pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:1", "http://127.0.0.1:99999", "http://[", "http://"]
-)
-def test_a_model_that_cannot_be_reached_leaves_the_question(
-    chat: Chat, configure: Callable[..., None], conversation_id: str, url: str
-):
-    configure(chat_base_url=url)
-    assert_failed(chat(), conversation_id, "")
-
-
-@pytest.mark.parametrize(("status", "says"), [(429, "answered 429"), (503, "answered 503")])
-def test_a_caller_learns_what_the_models_server_answered(
-    chat: Chat, model: ModelServer, conversation_id: str, status: int, says: str
-):
-    model.script = lambda reply: reply.begin(status, "application/json").send(b"{}").end()
-    assert says in assert_failed(chat(), conversation_id, "")["detail"]
 
 
 def test_a_failed_answer_is_not_told_to_the_model_later(chat: Chat, model: ModelServer):
@@ -449,8 +237,3 @@ def test_an_unknown_conversation_costs_no_model(api: Api, model: ModelServer):
 )
 def test_a_chat_that_is_invalid_is_refused(api: Api, body: object):
     assert_problem(api.post(CHAT, body), 422, "invalid")
-
-
-def test_what_only_a_model_needs_is_imported_when_one_is_asked():
-    code = "import sys, app; sys.exit(any('httpx' in name for name in sys.modules))"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
