@@ -281,7 +281,7 @@ def process(*arguments: str, stderr: int = subprocess.PIPE) -> subprocess.Comple
 
 def test_a_shell_can_take_the_key_from_standard_output():
     ended = process("create-key", "--name", "shell")
-    assert ended.returncode == 0
+    assert ended.returncode == 0, ended.stderr
     assert [ApiKey.find(line).name for line in ended.stdout.splitlines()] == ["shell"]
 
 
