@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from http.client import HTTPConnection
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlencode
@@ -33,6 +33,9 @@ class InProcess:
 
     def __init__(self, app: Chalice) -> None:
         self._http = Client(app, stage_name="none").http
+        # It would replace os.environ for each request, and between threads put back a copy that
+        # the processes started later do not see.
+        self._http._patched_env_vars = lambda variables: nullcontext()
         self._gateway = LocalGateway(app, Config())
 
     def send(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
