@@ -86,8 +86,8 @@ class ProductionServer(Server):
         self._process.terminate()
 
     def exit_code(self) -> int:
-        """Waits until there is one."""
-        return self._process.wait(PATIENCE)
+        """Waits until there is one; a graceful end alone may take 30 seconds."""
+        return self._process.wait(2 * PATIENCE)
 
 
 @contextmanager

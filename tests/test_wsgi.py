@@ -136,7 +136,7 @@ def test_a_server_that_is_told_to_end_answers_first(url: str):  # noqa: F811
             server.terminate()
             append_messages(url, made.json["id"], "Hello", 1)
             assert b"Hello" in following.result().body
-            assert server.exit_code() == 0
+        assert server.exit_code() == 0
 
 
 def test_a_bad_setting_ends_the_start_with_one_sentence(
