@@ -34,7 +34,7 @@ SIZES, QUICK_SIZES = "1000,10000,100000,1000000", "1000,10000"
 @click.option("--sizes", help=f"Conversations for growth; default {SIZES}.")
 def main(quick: bool, only: str | None, sizes: str | None) -> None:
     """Measure against a FastAPI twin, against raw SQLite, and as the data grows."""
-    console = Console(width=140)
+    console, load = Console(width=140), os.getloadavg()[0]
     if shutil.which("wrk") is None:
         raise click.UsageError("wrk is needed, which Debian has: apt-get install wrk")
     chosen = only.split(",") if only else list(PARTS)
@@ -44,14 +44,13 @@ def main(quick: bool, only: str | None, sizes: str | None) -> None:
     with tempfile.TemporaryDirectory(prefix="confab-bench-") as folder:
         found = measure(chosen, Options(Path(folder), cache, quick, numbers), console)
     sections = {name: PARTS[name].section(results) for name, results in found.items()}
-    for section in sections.values():
-        show(console, section)
     show(console, goals(sections))
     if not (quick or only):
-        console.print(f"Written: {write(found, sections)}")
+        console.print(f"Written: {write(found, sections, load)}")
 
 
 def measure(chosen: list[str], options: Options, console: Console) -> dict[str, list]:
+    """What each part found; shown as soon as it is there."""
     bar = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     found = {}
     with Progress(*bar, console=console) as progress:
@@ -66,6 +65,7 @@ def measure(chosen: list[str], options: Options, console: Console) -> dict[str, 
             part = options._replace(folder=options.folder / name)
             part.folder.mkdir()
             found[name] = PARTS[name].measure(part, step)
+            show(console, PARTS[name].section(found[name]))
     return found
 
 
@@ -83,13 +83,13 @@ def show(console: Console, section: Section) -> None:
     console.print(table)
 
 
-def write(found: dict[str, list], sections: dict[str, Section]) -> Path:
+def write(found: dict[str, list], sections: dict[str, Section], load: float) -> Path:
     plots.throughput(found["peers"], HERE / "throughput.png")
     plots.latency(found["peers"], HERE / "latency.png")
     plots.growth(found["growth"], HERE / "growth.png")
     results = HERE / "results.md"
     drawn = {"peers": ["throughput.png", "latency.png"], "growth": ["growth.png"]}
-    report.write(results, sections, drawn)
+    report.write(results, sections, drawn, load)
     return results
 
 

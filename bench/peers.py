@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 from contextlib import ExitStack
+from math import ceil
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -22,7 +23,11 @@ class Operation(NamedTuple):
     method: str
     paths: list[str]
     body: Any = None
-    seconds: int = 1  # of one measurement
+    slowest: float = 0.01  # seconds that one answer keeps a server busy, at most
+
+    def seconds(self, connections: int) -> int:
+        """How long to measure: each connection should get two answers, or there is no rate."""
+        return ceil(max(1, 2 * connections * self.slowest))
 
 
 class Load(NamedTuple):
@@ -77,7 +82,7 @@ def operations(database: Path) -> list[Operation]:
         Operation("append", "POST", [f"{path}/messages" for path in to_append], message),
         Operation("get, 20 messages", "GET", read),
         Operation("list messages, 100", "GET", [f"{path}/messages" for path in long]),
-        Operation("list 100 × 20", "GET", [f"{CONVERSATIONS}?project_id={READ}"], seconds=2),
+        Operation("list 100 × 20", "GET", [f"{CONVERSATIONS}?project_id={READ}"], slowest=0.08),
         Operation("second API, list 100", "GET", [f"/projects/{READ}/conversations?limit=100"]),
     ]
 
@@ -120,7 +125,13 @@ def _wrk(to: Server, operation: Operation, load: Load, folder: Path) -> Result:
         "WRK_CLOSE": "" if load.keep_alive else "yes",
     }
     script = str(Path(__file__).with_name("wrk.lua"))
-    flags = [f"-c{load.connections}", "-t1", f"-d{operation.seconds}s", "--timeout", "10s"]
+    flags = [
+        f"-c{load.connections}",
+        "-t1",
+        f"-d{operation.seconds(load.connections)}s",
+        "--timeout",
+        "10s",
+    ]
     done = subprocess.run(
         ["wrk", *flags, "-s", script, to.url],
         env={**os.environ, **environment},

@@ -15,9 +15,12 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def write(path: Path, sections: Mapping[str, Section], plots: Mapping[str, list[str]]) -> None:
+def write(
+    path: Path, sections: Mapping[str, Section], plots: Mapping[str, list[str]], load: float
+) -> None:
+    """`plots` are files beside `path`, by section; `load` is the machine's before it began."""
     measured = measured_in(sections.values())
-    parts = ["# Results", setting(), *_goals(judge(measured))]
+    parts = ["# Results", setting(load), *_goals(judge(measured))]
     for name, section in sections.items():
         parts += [f"## {section.title}", section.about, _table(section.header, section.rows)]
         parts += [f"![{Path(plot).stem}]({plot})" for plot in plots.get(name, [])]
@@ -40,7 +43,7 @@ def goal_rows(judged: list[tuple[Goal, float]]) -> list[list[str]]:
     ]
 
 
-def setting() -> str:
+def setting(load: float) -> str:
     """The machine and the versions."""
     cpu = next(
         (
@@ -56,7 +59,7 @@ def setting() -> str:
         f"{datetime.now(UTC):%Y-%m-%d}; {cores} × {cpu}; {platform.system()} "
         f"{platform.release()}; Python {platform.python_version()}, SQLite "
         f"{sqlite3.sqlite_version}, {versions}. Each figure is a median of several rounds in which "
-        "the things compared took turns. Made by `make bench`."
+        f"the things compared took turns. Made by `make bench`, begun at a load of {load:.1f}."
     )
 
 
@@ -64,12 +67,13 @@ GOAL_HEADER = ["measure", "goal", "measured", ""]
 
 
 def _goals(judged: list[tuple[Goal, float]]) -> list[str]:
-    missed = [f"- {goal.label}: {goal.why}" for goal, v in judged if not goal.is_met_by(v)]
-    return [
-        "## Goals",
-        _table(GOAL_HEADER, goal_rows(judged)),
-        *(["Why some are missed:\n\n" + "\n".join(missed)] if missed else []),
-    ]
+    missed: dict[str, list[str]] = {}
+    for goal, value in judged:
+        if not goal.is_met_by(value):
+            missed.setdefault(goal.why, []).append(goal.label)
+    reasons = [f"- {'; '.join(labels)}: {why}" for why, labels in missed.items()]
+    why = ["Why some are missed:", "\n".join(reasons)] if reasons else []
+    return ["## Goals", _table(GOAL_HEADER, goal_rows(judged)), *why]
 
 
 def _missed_by(goal: Goal, value: float) -> float:
