@@ -4,7 +4,9 @@ import hashlib
 import json
 import os
 import random
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import cycle
 from pathlib import Path
 from statistics import median
@@ -118,8 +120,7 @@ def measure(options: Options, step: Step) -> list[Growth]:
                 rounds[-1][size] = median(taken)
         found.append(Growth(name, rounds))
         step(name)
-    for store in stores.values():  # the files are used again
-        store.execute_sql("DELETE FROM conversation WHERE project_id = ?", [CREATED])
+    for store in stores.values():
         store.close_all()
     return found
 
@@ -135,10 +136,23 @@ def dataset(size: int, cache: Path) -> Path:
         fill(unfinished, batch)
         unfinished.rename(path)
         os.sync()
+    _undo(path)
     with path.open("rb") as file:  # into the operating system's cache
         while file.read(1 << 24):
             pass
     return path
+
+
+def _undo(path: Path) -> None:
+    """Take back what an earlier run has created and archived."""
+    first = ids(path, LARGE)[ARCHIVED]
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM conversation WHERE project_id = ?", [CREATED])
+        connection.execute(
+            "UPDATE conversation SET is_archived = 0 "
+            "WHERE project_id = ? AND id >= ? AND is_archived = 1",
+            [LARGE, first],
+        )
 
 
 def _fingerprint(batch: Batch) -> str:
