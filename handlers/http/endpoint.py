@@ -90,7 +90,6 @@ class Endpoint:
         returns = hints.pop("return")
         if get_origin(returns) is Reply:
             (returns,) = get_args(returns)
-        self.returns = returns
         self.response: TypeAdapter[Any] = TypeAdapter(returns)
         caller = hints.pop("caller", None)
         self.authentication: Authentication | None = caller.__metadata__[0] if caller else None
