@@ -18,6 +18,7 @@ from db.writer import INCOMPLETE
 from .http.caller import AnyCaller
 from .http.endpoint import ANY, JSON, Headers, Reply, endpoint
 from .http.idempotency import REPLAYED, Once
+from .http.local import make_way
 from .http.problems import MODEL_FAILED, NO_MESSAGE, OFFSET_CONFLICT, STREAM_FINISHED, Problem
 from .http.types import Strict, Uuid
 from .messages import Content, MessageResponse, Metadata
@@ -66,6 +67,7 @@ def chat(
     user_id, assistant_id = json.loads(started.body)
     failure = None
     if not replayed:
+        make_way()
         failure = _answer(caller.scope, body.conversation_id, assistant_id)
     user, assistant = (
         Message.find(caller.scope, body.conversation_id, id) for id in (user_id, assistant_id)

@@ -17,6 +17,7 @@ from db.settings import settings
 
 from .http.caller import AnyCaller
 from .http.endpoint import ANY, Headers, endpoint
+from .http.local import make_way
 from .http.problems import OFFSET_CONFLICT, STREAM_FINISHED
 from .http.types import Id, Strict, Text, Timestamp, Uuid
 from .messages import MESSAGES, MessageResponse, Status
@@ -99,6 +100,8 @@ def follow_conversation(
     length}`, `deleted` `{message_id}`, and `conversation` `{id, title, is_archived}`.
     """
     wait = min(query.wait, settings().max_wait)
+    if wait:
+        make_way()
     return event_stream(feed.follow(caller.scope, conversation_id, headers.last_event_id, wait))
 
 

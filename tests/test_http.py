@@ -16,12 +16,10 @@ from http.client import HTTPResponse
 from pathlib import Path
 
 import pytest
-from chalice.local import ChaliceRequestHandler
 
 from db.api_key import ApiKey
 from db.database import database, open_store
 from db.settings import Settings
-from handlers.http import local
 
 from .clients import Api, OverHttp, assert_problem, curl
 from .conftest import PROJECT
@@ -164,15 +162,6 @@ def test_a_connection_stays_open_whatever_is_sent_on_it(api: Api):
     ):
         assert answer.status == status
     assert api.transport.connection.sock.getsockname() == address
-
-
-def test_the_local_server_sends_what_is_small_at_once(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(ChaliceRequestHandler, "disable_nagle_algorithm", False)
-    monkeypatch.setattr(ChaliceRequestHandler, "log_request", print)
-    monkeypatch.setenv("AWS_CHALICE_CLI_MODE", "true")
-    monkeypatch.setattr(sys, "argv", ["chalice", "local"])
-    local.tune()
-    assert ChaliceRequestHandler.disable_nagle_algorithm
 
 
 def test_an_unknown_path_is_answered_by_the_gateway(api: Api):

@@ -6,30 +6,43 @@ not run.
 
 import os
 import sys
+import threading
+from collections.abc import Callable
+from functools import partial
 
 from db.database import store_at
 from db.settings import SettingsError, settings, stop
 
 
+class Leader(threading.Thread):
+    """The thread that takes the next request; see `handlers.http.server`."""
+
+    def __init__(self, lead: Callable[[], None], make_way: Callable[[], None]) -> None:
+        super().__init__(target=lead, name="leader", daemon=True)
+        self.make_way = make_way
+
+
+def make_way() -> None:
+    """To be called before a request waits for something else than the database."""
+    thread = threading.current_thread()
+    if isinstance(thread, Leader):
+        thread.make_way()
+
+
 def tune() -> None:
-    """Make keep-alive connections fast, leave one log line a request, say where the data is."""
+    """Serve with our server, and say where the data is."""
     if not os.environ.get("AWS_CHALICE_CLI_MODE") or "local" not in sys.argv:
         return
-    from chalice.local import ChaliceRequestHandler, ThreadedHTTPServer
+    import chalice.local
+
+    from .server import Connection, LocalServer
 
     # The reloader takes any new file for a change of the code: the bytecode, too, of a module that
     # is imported by the first request to need it.
     sys.dont_write_bytecode = True
-    # Head and body are written apart; Nagle's algorithm holds the second back until the client's
-    # delayed acknowledgement: 43 ms for each request on a connection, against 0.14 ms.
-    ChaliceRequestHandler.disable_nagle_algorithm = True
-    # Written together they are one packet: a fifth more requests a second.
-    ChaliceRequestHandler.wbufsize = -1
-    # Clients that find the queue full wait a second for TCP to try again: with 100 at once and a
-    # queue of 5, Python's default, the slowest waited 1.7 s; now 0.3.
-    ThreadedHTTPServer.request_queue_size = 128
-    # The app logs each request, as JSON and with its id.
-    ChaliceRequestHandler.log_request = lambda *args, **kwargs: None
+    chalice.local.LocalDevServer = partial(
+        chalice.local.LocalDevServer, handler_cls=Connection, server_cls=LocalServer
+    )
     announce()
 
 
