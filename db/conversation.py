@@ -20,7 +20,7 @@ class ConversationRow(NamedTuple):
     project_id: str
     user_id: str | None
     title: str | None
-    is_archived: bool
+    is_archived: bool  # as read from SQLite, 0 or 1
     created_at: str
     updated_at: str
     last_message_id: str | None

@@ -2,10 +2,11 @@
 
 import json
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 from chalice.app import Blueprint
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from db import feed, transcript, writer
 from db.errors import RequestInProgress
@@ -38,7 +39,8 @@ class ChatRequest(Strict):
     metadata: Metadata = None
 
 
-class ChatResponse(BaseModel):
+@dataclass(slots=True)
+class ChatResponse:
     user_message: MessageResponse
     assistant_message: MessageResponse
 
@@ -123,8 +125,5 @@ def _reply(
     if EVENT_STREAM in headers.accept:
         events = feed.events_after(scope, user.conversation_id, user.position - 1)
         return Reply(event_stream(events), extra, media_type=EVENT_STREAM)
-    response = ChatResponse(
-        user_message=MessageResponse.model_validate(user),
-        assistant_message=MessageResponse.model_validate(assistant),
-    )
+    response = ChatResponse(MessageResponse.of(user), MessageResponse.of(assistant))
     return Reply(response, extra)

@@ -1,9 +1,11 @@
 """The first API: conversations with their messages, paged by number."""
 
+from dataclasses import dataclass
+from typing import Annotated, Self
 from urllib.parse import urlencode
 
 from chalice.app import Blueprint
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from db import transcript
 from db.conversation import Conversation, ConversationRow
@@ -20,9 +22,8 @@ routes = Blueprint(__name__)
 CONVERSATIONS = "/api/v1/conversations"
 
 
-class ConversationResponse(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
-
+@dataclass(slots=True)
+class ConversationResponse:
     id: Id
     project_id: Id
     title: str | None
@@ -30,10 +31,16 @@ class ConversationResponse(BaseModel):
     created_at: Timestamp
     updated_at: Timestamp
 
+    @classmethod
+    def of(cls, row: ConversationRow, messages: list[MessageRow]) -> Self:
+        shown = [MessageResponse.of(message) for message in messages]
+        return cls(row.id, row.project_id, row.title, shown, row.created_at, row.updated_at)
 
-class ConversationList(BaseModel):
+
+@dataclass(slots=True)
+class ConversationList:
     conversations: list[ConversationResponse]
-    total: int = Field(description="The number of conversations on this page.")
+    total: Annotated[int, Field(description="The number of conversations on this page.")]
     skip: int
     limit: int
 
@@ -58,10 +65,6 @@ class ConversationListQuery(ConversationQuery):
     limit: int = Field(default=100, ge=1, le=1000)
 
 
-def shown(row: ConversationRow, messages: list[MessageRow]) -> ConversationResponse:
-    return ConversationResponse.model_validate({**row._asdict(), "messages": messages})
-
-
 @routes.route(CONVERSATIONS, methods=["POST"], content_types=ANY)
 @endpoint(status=201, sends=("Location", "ETag"))
 def create_conversation(caller: AnyCaller, body: ConversationCreate) -> Reply[ConversationResponse]:
@@ -69,7 +72,7 @@ def create_conversation(caller: AnyCaller, body: ConversationCreate) -> Reply[Co
     scope = caller.within(body.project_id)
     row = Conversation.start(scope, body.project_id, body.title)
     headers = {"Location": f"{CONVERSATIONS}/{row.id}", "ETag": etag(row.version)}
-    return Reply(shown(row, []), headers)
+    return Reply(ConversationResponse.of(row, []), headers)
 
 
 @routes.route(CONVERSATIONS, methods=["GET"], content_types=ANY)
@@ -82,7 +85,7 @@ def list_conversations(caller: AnyCaller, query: ConversationListQuery) -> Reply
         caller.scope, query.project_id, query.skip, query.limit, query.include_messages
     )
     body = ConversationList(
-        conversations=[shown(*row) for row in page.rows],
+        conversations=[ConversationResponse.of(*row) for row in page.rows],
         total=len(page.rows),
         skip=query.skip,
         limit=query.limit,
@@ -113,7 +116,7 @@ def get_conversation(
     tag = {"ETag": etag(row.version)}
     if headers.is_current(row.version):
         return Reply(None, tag, status=304)  # type: ignore[arg-type]
-    return Reply(shown(row, messages), tag)
+    return Reply(ConversationResponse.of(row, messages), tag)
 
 
 @routes.route(CONVERSATIONS + "/{conversation_id}", methods=["PATCH"], content_types=ANY)
@@ -125,7 +128,7 @@ def change_conversation(
     row, messages = transcript.change(
         caller.scope, conversation_id, headers.allows(), **changes(body)
     )
-    return Reply(shown(row, messages), {"ETag": etag(row.version)})
+    return Reply(ConversationResponse.of(row, messages), {"ETag": etag(row.version)})
 
 
 @routes.route(CONVERSATIONS + "/{conversation_id}", methods=["DELETE"], content_types=ANY)

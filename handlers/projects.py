@@ -1,11 +1,12 @@
 """The second API: a project's conversations without their messages, paged by cursor."""
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self
 
 from chalice.app import Blueprint
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from db.conversation import Conversation, ConversationSlice
+from db.conversation import Conversation, ConversationRow, ConversationSlice
 
 from .http.caller import KeyHolder, SignedOnUser
 from .http.endpoint import ANY, endpoint
@@ -16,10 +17,11 @@ routes = Blueprint(__name__)
 CONVERSATIONS = "/projects/{project_id}/conversations"
 
 
-class ProjectConversation(BaseModel):
-    model_config = ConfigDict(from_attributes=True, title="Conversation")
+@dataclass(slots=True)
+class ProjectConversation:
+    __pydantic_config__: ClassVar = ConfigDict(title="Conversation")
 
-    type: Literal["conversation"] = "conversation"
+    type: Literal["conversation"]
     id: Id
     title: str | None
     created_at: Timestamp
@@ -28,8 +30,22 @@ class ProjectConversation(BaseModel):
     user_id: str | None
     last_message_id: Id | None
 
+    @classmethod
+    def of(cls, row: ConversationRow) -> Self:
+        return cls(
+            "conversation",
+            row.id,
+            row.title,
+            row.created_at,
+            bool(row.is_archived),
+            row.project_id,
+            row.user_id,
+            row.last_message_id,
+        )
 
-class Page(BaseModel):
+
+@dataclass(slots=True)
+class Page:
     data: list[ProjectConversation]
     has_more: bool
     first_id: Id | None
@@ -52,7 +68,7 @@ class Rename(Strict):
 def _page(found: ConversationSlice) -> Page:
     rows = found.rows
     return Page(
-        data=[ProjectConversation.model_validate(row) for row in rows],
+        data=[ProjectConversation.of(row) for row in rows],
         has_more=found.has_more,
         first_id=rows[0].id if rows else None,
         last_id=rows[-1].id if rows else None,
@@ -84,7 +100,7 @@ def archive_conversation(
     row = Conversation.change(
         caller.within(project_id), conversation_id, is_archived=query.is_archived
     )
-    return ProjectConversation.model_validate(row)
+    return ProjectConversation.of(row)
 
 
 @routes.route(CONVERSATIONS + "/{conversation_id}/rename", methods=["POST"], content_types=ANY)
@@ -94,7 +110,7 @@ def rename_conversation(
 ) -> ProjectConversation:
     """Rename a conversation."""
     row = Conversation.change(caller.within(project_id), conversation_id, title=body.title)
-    return ProjectConversation.model_validate(row)
+    return ProjectConversation.of(row)
 
 
 @routes.route(CONVERSATIONS + "/{conversation_id}", methods=["DELETE"], content_types=ANY)

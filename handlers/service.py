@@ -1,9 +1,9 @@
 """The service itself: is it well, and what does it serve."""
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from chalice.app import Blueprint
-from pydantic import BaseModel, Field
 
 from db import schema
 from db.database import database
@@ -13,18 +13,18 @@ from .http.endpoint import ANY, endpoint
 routes = Blueprint(__name__)
 
 
-class Health(BaseModel):
+@dataclass(slots=True)
+class Health:
     status: Literal["ok"]
     database: str
-    # `schema` on the wire, which is the name of a method of BaseModel's.
-    version: str | None = Field(serialization_alias="schema")
+    schema: str | None
 
 
 @routes.route("/health", methods=["GET"], content_types=ANY)
 @endpoint()
 def health() -> Health:
     """Whether the database answers, which engine it is, and its newest migration."""
-    return Health(status="ok", database=database.obj.engine, version=schema.version(database.obj))
+    return Health(status="ok", database=database.obj.engine, schema=schema.version(database.obj))
 
 
 @routes.route("/openapi.json", methods=["GET"], content_types=ANY)

@@ -1,6 +1,7 @@
 """Messages: `/api/v1/conversations/{conversation_id}/messages`."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -181,7 +182,7 @@ def test_pages_show_each_message_once_both_ways(
 
 def test_an_empty_page_has_no_cursors(anyone: Caller, conversation_id: str):
     page = list_messages(anyone, conversation_id, MessageQuery())
-    assert page.model_dump() == {
+    assert asdict(page) == {
         "messages": [], "has_more": False, "first_id": None, "last_id": None,
     }  # fmt: skip
 

@@ -11,7 +11,7 @@ from .clients import Api, assert_problem
 
 
 def test_health_names_engine_and_schema():
-    assert health() == Health(status="ok", database="sqlite", version="0001_initial")
+    assert health() == Health(status="ok", database="sqlite", schema="0001_initial")
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/"])

@@ -52,7 +52,7 @@ class Headers(BaseModel):
     model_config = ConfigDict(extra="ignore", populate_by_name=True)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Reply(Generic[T]):
     """An answer with more than a body."""
 
