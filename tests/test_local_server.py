@@ -6,8 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
-from http.client import HTTPResponse
+from contextlib import ExitStack, closing, contextmanager
+from http.client import parse_headers
+from io import StringIO
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from chalice.local import LocalDevServer
 from app import app
 from handlers.http import local, server
 from handlers.http.local import Leader
+from handlers.http.logs import log
 from handlers.http.server import Connection, LocalServer
 
 from .clients import Answer, Api, OverHttp
@@ -29,19 +31,31 @@ HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.fixture
-def port(configure: Callable[..., None]) -> Iterator[int]:
-    """Of a server in this process, on an open stage."""
+def development(configure: Callable[..., None]) -> Iterator[LocalDevServer]:
+    """A server in this process, on an open stage, that takes connections and answers nobody."""
     configure(require_api_key="false")
     development = LocalDevServer(
         app, Config(), "127.0.0.1", 0, handler_cls=Connection, server_cls=LocalServer
     )
+    yield development
+    development.server.server_close()
+
+
+@contextmanager
+def serving(development: LocalDevServer) -> Iterator[None]:
     thread = threading.Thread(target=development.serve_forever)
     thread.start()
-    yield development.server.server_port
+    yield
     development.shutdown()
     thread.join(PATIENCE)
     assert eventually(lambda: leaders() == 0)
-    development.server.server_close()
+
+
+@pytest.fixture
+def port(development: LocalDevServer) -> Iterator[int]:
+    """Where it answers."""
+    with serving(development):
+        yield development.server.server_port
 
 
 Connect = Callable[[], socket.socket]
@@ -66,9 +80,19 @@ def api(port: int) -> Iterator[Api]:
 
 
 def answer(connection: socket.socket) -> tuple[int, Any]:
-    response = HTTPResponse(connection)
-    response.begin()
-    return response.status, json.loads(response.read())
+    (only,) = answers(connection, 1)
+    return only
+
+
+def answers(connection: socket.socket, count: int) -> list[tuple[int, Any]]:
+    """Statuses and bodies."""
+    found = []
+    with connection.makefile("rb") as stream:
+        for _ in range(count):
+            status = int(stream.readline().split()[1])
+            headers = parse_headers(stream)
+            found.append((status, json.loads(stream.read(int(headers["Content-Length"])))))
+    return found
 
 
 def leaders() -> int:
@@ -85,6 +109,7 @@ def eventually(happened: Callable[[], bool]) -> bool:
 
 
 def test_connections_without_a_request_take_no_thread(connect: Connect, api: Api):
+    assert eventually(lambda: leaders() == 1)
     before = threading.active_count()
     for _ in range(200):
         connect()
@@ -102,8 +127,8 @@ def test_a_client_that_sends_half_a_request_keeps_nobody_waiting(connect: Connec
     for _ in range(3):
         assert api.get("/health").status == 200
     for number, connection in enumerate(slow, 1):
-        connection.sendall(whole[number * 20 :])
-        assert answer(connection)[0] == 201
+        connection.sendall(whole[number * 20 :] + HEALTH)
+        assert [status for status, _ in answers(connection, 2)] == [201, 200]
     assert len(api.get(CONVERSATIONS).json["conversations"]) == len(slow)
     # Their threads are not needed any more, and their connections go on.
     assert eventually(lambda: leaders() == 1)
@@ -116,15 +141,23 @@ def test_requests_sent_together_are_answered_in_their_order(connect: Connect):
     connection = connect()
     paths = ["/health", f"{CONVERSATIONS}?limit=7", f"{CONVERSATIONS}?limit=8"]
     connection.sendall(b"".join(HEALTH.replace(b"/health", path.encode()) for path in paths))
-    with connection.makefile("rb") as stream:
-        answers = []
-        for _ in paths:
-            length = 0
-            while (line := stream.readline()) != b"\r\n":
-                name, _, value = line.partition(b":")
-                length = int(value) if name == b"Content-Length" else length
-            answers.append(json.loads(stream.read(length)))
-    assert [found.get("limit") for found in answers] == [None, 7, 8]
+    bodies = [body for _, body in answers(connection, len(paths))]
+    assert [body.get("limit") for body in bodies] == [None, 7, 8]
+
+
+def test_a_client_that_sends_many_together_lets_others_in(
+    development: LocalDevServer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(log.handlers[0], "stream", lines := StringIO())
+    address = development.server.server_address
+    with socket.create_connection(address) as greedy, socket.create_connection(address) as other:
+        greedy.sendall(HEALTH * 300)
+        other.sendall(HEALTH.replace(b"/health", b"/openapi.json"))
+        with serving(development):
+            assert [status for status, _ in answers(greedy, 300)] == [200] * 300
+            assert answer(other)[0] == 200
+    routes = [json.loads(line).get("route") for line in lines.getvalue().splitlines()]
+    assert "/openapi.json" in routes[:5]
 
 
 @pytest.fixture

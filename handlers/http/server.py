@@ -2,8 +2,8 @@
 
 Chalice gives each connection a thread. Threads that work at once pass Python's lock around, and
 sqlite3 lets go of it at each row: together they read a third of what one of them reads alone. So
-one thread, the leader, waits for all connections and answers whoever asks. If a request takes
-long, its thread stays with it and another one leads (the pattern is called Leader/Followers; see
+one thread, the leader, waits for all connections and answers whoever asks. If a request has to
+wait, its thread stays with it and another one leads (the pattern is called Leader/Followers; see
 Schmidt et al., Pattern-Oriented Software Architecture, volume 2).
 """
 
@@ -17,7 +17,7 @@ from chalice.local import ChaliceRequestHandler, HTTPServer
 
 from .local import Leader
 
-TICK = 0.025  # seconds; a request that is still there at the second one takes long
+TICK = 0.02  # seconds; a request that was there at the last one already takes long
 
 
 class Connection(ChaliceRequestHandler):
@@ -28,6 +28,8 @@ class Connection(ChaliceRequestHandler):
     disable_nagle_algorithm = True
     # Written together they are one packet: a fifth more requests a second.
     wbufsize = -1
+    close_connection = False
+    has_more = False
 
     def setup(self) -> None:
         super().setup()
@@ -42,15 +44,17 @@ class Connection(ChaliceRequestHandler):
     def log_request(self, *_: object) -> None:
         """The app does, as JSON and with the request's id."""
 
-    def answer(self) -> bool:
-        """Answer what has come in. Returns whether the connection stays open."""
-        self.handle_one_request()
-        while not self.close_connection and self._has_more():
+    def answer(self) -> None:
+        """Answer a request. `close_connection` then tells whether it was the last, and `has_more`
+        whether the next one is here, perhaps read together with this one."""
+        try:
             self.handle_one_request()
-        return not self.close_connection
+            self.has_more = not self.close_connection and self._has_more()
+        except Exception:
+            self.close_connection, self.has_more = True, False
+            self.server.handle_error(self.request, self.client_address)
 
     def _has_more(self) -> bool:
-        """Whether there is a next request already, perhaps read together with the last."""
         self.connection.setblocking(False)
         try:
             return bool(self.rfile.peek())
@@ -77,6 +81,7 @@ class LocalServer(HTTPServer):
         # that is being answered stays among them while its thread leads: nobody looks.
         self._waiting = selectors.DefaultSelector()
         self._waiting.register(self.socket, selectors.EVENT_READ)
+        self._with_more: list[Connection] = []  # whose next request has been read already
         self._answering: Connection | None = None  # by the leader
         self._turn = 0
         self._changing = threading.Lock()  # the leader, or what it is doing
@@ -87,12 +92,14 @@ class LocalServer(HTTPServer):
         `poll_interval` seconds."""
         self._poll_interval = poll_interval
         self._appoint()
-        before = 0
+        before = (0, 0.0)
         while not self._stopping.wait(TICK):
             with self._changing:
-                if self._turn == before:
+                turn, worked = now = self._turn, self._leader.processor_time()
+                # One that computes goes on: two at once would only hinder each other.
+                if turn == before[0] and worked - before[1] < TICK / 4:
                     self._depose()
-                before = self._turn
+                before = now
         self._leader.join()
 
     def shutdown(self) -> None:
@@ -116,32 +123,42 @@ class LocalServer(HTTPServer):
 
     def _lead(self) -> None:
         while not self._stopping.is_set():
-            for ready, _ in self._waiting.select(self._poll_interval):
-                if ready.data is None:
+            ready = self._waiting.select(0 if self._with_more else self._poll_interval)
+            # One request of each, in turn.
+            for connection in dict.fromkeys([*self._with_more, *(key.data for key, _ in ready)]):
+                if connection is None:
                     self._handle_request_noblock()
-                elif not self._answer(ready.data):
+                elif not self._answer(connection):
                     return
 
     def _answer(self, connection: Connection) -> bool:
         """Returns whether this thread still leads."""
+        if connection in self._with_more:
+            self._with_more.remove(connection)
         self._answering = connection
         self._turn += 1
-        try:
-            stays = connection.answer()
-        except Exception:
-            stays = False
-            self.handle_error(connection.request, connection.client_address)
+        connection.answer()
         with self._changing:
             leads = self._leader is threading.current_thread()
             if leads:
                 self._answering = None
-        if leads and not stays:
+        if not leads:
+            self._stay_with(connection)
+        elif connection.close_connection:
             self._waiting.unregister(connection.request)
-        if not stays:
             self._close(connection)
-        elif not leads:
-            self._waiting.register(connection.request, selectors.EVENT_READ, connection)
+        elif connection.has_more:
+            self._with_more.append(connection)
         return leads
+
+    def _stay_with(self, connection: Connection) -> None:
+        """What is left to do for a thread that was deposed."""
+        while connection.has_more:
+            connection.answer()
+        if connection.close_connection:
+            self._close(connection)
+        else:
+            self._waiting.register(connection.request, selectors.EVENT_READ, connection)
 
     def _close(self, connection: Connection) -> None:
         connection.close()
