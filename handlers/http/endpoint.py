@@ -12,7 +12,7 @@ and all others are path parameters. Called without a request, as tests do, it is
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import wraps
+from functools import cached_property, wraps
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 from urllib.parse import unquote
 
@@ -49,7 +49,7 @@ pending_request: ContextVar[Request | None] = ContextVar("pending_request", defa
 class Headers(BaseModel):
     """Request headers, by their aliases; the others are none of the endpoint's business."""
 
-    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+    model_config = ConfigDict(extra="ignore", populate_by_name=True, defer_build=True)
 
 
 @dataclass(slots=True)
@@ -64,10 +64,6 @@ class Reply(Generic[T]):
 
 class _Nothing(Strict):
     """The body or query of an endpoint that takes none."""
-
-
-_NO_BODY: TypeAdapter[Any] = TypeAdapter(_Nothing | None)
-_NO_QUERY: TypeAdapter[Any] = TypeAdapter(_Nothing)
 
 
 class Endpoint:
@@ -90,20 +86,39 @@ class Endpoint:
         returns = hints.pop("return")
         if get_origin(returns) is Reply:
             (returns,) = get_args(returns)
-        self.response: TypeAdapter[Any] = TypeAdapter(returns)
+        self.returns: Any = returns
         caller = hints.pop("caller", None)
         self.authentication: Authentication | None = caller.__metadata__[0] if caller else None
         self.body_model: Any = hints.pop("body", None)
-        self.body = TypeAdapter(self.body_model) if self.body_model else None
         self.query_model: type[BaseModel] | None = hints.pop("query", None)
-        self.query = TypeAdapter(self.query_model) if self.query_model else _NO_QUERY
         self.takes_once = hints.pop("once", None) is not None
         self.headers_model: type[BaseModel] | None = hints.pop("headers", None)
-        self.headers = TypeAdapter(self.headers_model) if self.headers_model else None
         fields = self.headers_model.model_fields if self.headers_model else {}
         self.header_names = [field.alias or name for name, field in fields.items()]
-        self.path = {name: TypeAdapter(hint) for name, hint in hints.items()}
-        self.has_project = "project_id" in self.path
+        self.path_types = hints
+        self.has_project = "project_id" in hints
+
+    # Made for the first request: most processes of a function per route see one endpoint's.
+
+    @cached_property
+    def response(self) -> TypeAdapter[Any]:
+        return _adapter(self.returns)
+
+    @cached_property
+    def body(self) -> TypeAdapter[Any]:
+        return _adapter(self.body_model or _Nothing | None)
+
+    @cached_property
+    def query(self) -> TypeAdapter[Any]:
+        return _adapter(self.query_model or _Nothing)
+
+    @cached_property
+    def headers(self) -> TypeAdapter[Any]:
+        return _adapter(self.headers_model)
+
+    @cached_property
+    def path(self) -> dict[str, TypeAdapter[Any]]:
+        return {name: _adapter(hint) for name, hint in self.path_types.items()}
 
     def respond(self, request: Request, path: Mapping[str, str]) -> Response:
         """The answer to a request, whatever happens."""
@@ -126,13 +141,13 @@ class Endpoint:
             query = _parse(self.query, _single(request.query_params), "query")
             if self.query_model is not None:
                 arguments["query"] = query
-        if self.headers is not None:
+        if self.headers_model is not None:
             given = {name: headers[name] for name in self.header_names if name in headers}
             arguments["headers"] = _parse(self.headers, given, "header")
-        if self.body is not None:
+        if self.body_model is not None:
             arguments["body"] = _parse(self.body, _json(_raw(request), headers), "body")
         elif raw := _raw(request):
-            _parse(_NO_BODY, _json(raw, headers), "body")
+            _parse(self.body, _json(raw, headers), "body")
         if request.method != "POST" or (key := headers.get("idempotency-key")) is None:
             return self.render(self.function(**arguments))
         once = Once.of(request, arguments["caller"], key)
@@ -182,6 +197,10 @@ def endpoint(
         return view
 
     return decorate
+
+
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def _parse(adapter: TypeAdapter[Any], value: Any, *where: str) -> Any:

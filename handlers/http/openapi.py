@@ -99,7 +99,7 @@ def _operation(route: RouteEntry, endpoint: Endpoint, of_bodies: Schemas) -> Jso
     }
     if endpoint.authentication:
         operation["security"] = [{"ApiKey": []}]
-    if endpoint.body:
+    if endpoint.body_model:
         content = {JSON: {"schema": of_bodies[endpoint, "validation"]}}
         operation["requestBody"] = {"required": True, "content": content}
     return operation
@@ -164,7 +164,7 @@ def _kinds(route: RouteEntry, endpoint: Endpoint) -> Iterator[Kind]:
         yield problems.UNAUTHENTICATED
         if endpoint.authentication.user_always:
             yield problems.NOT_SIGNED_ON
-    if endpoint.body:
+    if endpoint.body_model:
         yield problems.MALFORMED
         yield problems.PAYLOAD_TOO_LARGE
         yield problems.UNSUPPORTED_MEDIA_TYPE
@@ -178,7 +178,7 @@ def _kinds(route: RouteEntry, endpoint: Endpoint) -> Iterator[Kind]:
 
 def _names(endpoint: Endpoint) -> set[str]:
     """All that a request to it can say."""
-    names = set(endpoint.path)
+    names = set(endpoint.path_types)
     for model in (endpoint.query_model, endpoint.headers_model, endpoint.body_model):
         fields = getattr(model, "model_fields", {})  # a body may be a union of models
         names |= {field.alias or name for name, field in fields.items()}

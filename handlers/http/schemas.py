@@ -99,7 +99,7 @@ def of_bodies(endpoints: list[Endpoint]) -> tuple[Schemas, Json]:
     ]
     for endpoint in endpoints:
         wanted.append((endpoint, "serialization", endpoint.response))
-        if endpoint.body:
+        if endpoint.body_model:
             wanted.append((endpoint, "validation", endpoint.body))
     schemas, rest = TypeAdapter.json_schemas(wanted, ref_template=REF, schema_generator=_Bodies)
     return schemas, rest["$defs"]

@@ -20,7 +20,7 @@ T = TypeVar("T")
 class Strict(BaseModel):
     """Input: a field that is not known is an error, since its value would be lost."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 # The default of a field that is left as it is when absent. A factory, so that the API's page does
