@@ -1,7 +1,6 @@
 """API keys: stored as SHA-256 digests. The plain key is seen once, when it is made."""
 
 import hashlib
-import secrets
 from typing import Any, NamedTuple
 
 from peewee import Model, TextField
@@ -40,6 +39,8 @@ class ApiKey(Model):
     @transaction
     def make(cls, project_id: str | None = None, name: str | None = None) -> tuple[str, ApiKeyRow]:
         """A new key: its plain text, which is stored nowhere, and its row."""
+        import secrets  # which Lambda's functions have no use for
+
         plain = PREFIX + secrets.token_urlsafe(32)
         row = ApiKeyRow(new_id(), _digest(plain), project_id, name, now(), None)
         _insert(*row)

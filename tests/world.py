@@ -70,7 +70,7 @@ def request_for(route: RouteEntry, world: World) -> Request:
     """A request that `route` answers with success to the world's user."""
     name = name_of(route)
     path = route.uri_pattern.format(**world._asdict())
-    takes_body = route.view_function.endpoint.body is not None
+    takes_body = route.view_function.endpoint.body_model is not None
     body = BODIES[name](world) if takes_body else None
     query = QUERIES[name](world) if name in QUERIES else {}
     return Request(route.method, path, body, query)
