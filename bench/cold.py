@@ -95,7 +95,8 @@ def _start(target: Target) -> Start:
         if answer["statusCode"] != 201:
             raise RuntimeError(f"{target.name} answered {answer}")
         assert instance.cold_start
-        return Start(_import(target), instance.cold_start, _peak(instance.pid))
+        imported = median(_import(target) for _ in range(3))
+        return Start(imported, instance.cold_start, _peak(instance.pid))
 
 
 def _import(target: Target) -> float:
