@@ -110,6 +110,8 @@ def measure(options: Options, step: Step) -> list[Growth]:
         step(f"{size:,} conversations")
     found = []
     for name in calls[options.sizes[0]]:
+        for store in stores.values():
+            _warm(Path(store.place))
         rounds: list[dict[int, float]] = []
         for _ in range(2 * options.rounds):
             rounds.append({})
@@ -137,10 +139,14 @@ def dataset(size: int, cache: Path) -> Path:
         unfinished.rename(path)
         os.sync()
     _undo(path)
-    with path.open("rb") as file:  # into the operating system's cache
+    return path
+
+
+def _warm(path: Path) -> None:
+    """Read all of it into the operating system's cache, which drops what is long unused."""
+    with path.open("rb") as file:
         while file.read(1 << 24):
             pass
-    return path
 
 
 def _undo(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Streams: does the 1,500th append cost what the first did, and how much does each write."""
+"""Streams: does the 1,500th append cost what the first does, and how much does each write."""
 
 import json
 from pathlib import Path
@@ -8,18 +8,37 @@ from typing import NamedTuple
 from .data import CONVERSATIONS, Batch, fill, ids, project, use
 from .inprocess import Gateway
 from .options import Options, Section, Step
-from .timing import microseconds
+from .timing import in_turns
 
 APPENDS, EDGE = 1500, 200
 DELTA = ("Ein naïver Satz, wie ihn ein Modell so schreibt. " * 9)[:400]
 
 
 class Stream(NamedTuple):
-    """One stream's median microseconds for an append at its ends, and the bytes of each."""
+    """Median microseconds of an append to a new stream and to one at its end, in turns; and the
+    bytes that one writes."""
 
     first: float
     last: float
     bytes: float
+
+
+class Writer:
+    """One streaming message."""
+
+    def __init__(self, gateway: Gateway, messages: str) -> None:
+        opened = {"role": "assistant", "content": "", "status": "in_progress"}
+        self._path = f"{messages}/{gateway.json('POST', messages, opened)['id']}/append"
+        self._gateway, self._offset = gateway, 0
+
+    def append(self) -> None:
+        body = {"offset": self._offset, "delta": DELTA}
+        self._gateway.send("POST", self._path, json.dumps(body).encode())
+        self._offset += len(DELTA)
+
+    def finish(self) -> None:
+        body = {"offset": self._offset, "delta": "", "status": "completed"}
+        self._gateway.json("POST", self._path, body)
 
 
 def steps(options: Options) -> int:
@@ -28,31 +47,26 @@ def steps(options: Options) -> int:
 
 def measure(options: Options, step: Step) -> list[Stream]:
     database = options.folder / "streams.db"
-    fill(database, Batch([project(1)], [None], options.rounds, 20))
+    fill(database, Batch([project(1)], [None], 2 * options.rounds, 20))
     use(database)
     gateway = Gateway()
+    conversations = [f"{CONVERSATIONS}/{id}/messages" for id in ids(database, project(1))]
     found = []
-    for id in ids(database, project(1)):
-        found.append(_stream(gateway, f"{CONVERSATIONS}/{id}/messages"))
+    for new, old in zip(conversations[::2], conversations[1::2], strict=True):
+        found.append(_stream(Writer(gateway, new), Writer(gateway, old)))
         step(f"stream {len(found)}")
     return found
 
 
-def _stream(gateway: Gateway, messages: str) -> Stream:
-    opened = {"role": "assistant", "content": "", "status": "in_progress"}
-    path = f"{messages}/{gateway.json('POST', messages, opened)['id']}/append"
-    offset = 0
-
-    def append() -> None:
-        nonlocal offset
-        gateway.send("POST", path, json.dumps({"offset": offset, "delta": DELTA}).encode())
-        offset += len(DELTA)
-
+def _stream(new: Writer, old: Writer) -> Stream:
     before = _written()
-    taken = microseconds(append, APPENDS)
+    for _ in range(APPENDS - EDGE):
+        old.append()
     written = _written() - before
-    gateway.json("POST", path, {"offset": offset, "delta": "", "status": "completed"})
-    return Stream(median(taken[:EDGE]), median(taken[-EDGE:]), written / APPENDS)
+    taken = in_turns({"first": new.append, "last": old.append}, EDGE)
+    for writer in (new, old):
+        writer.finish()
+    return Stream(taken["first"], taken["last"], written / (APPENDS - EDGE))
 
 
 def _written() -> int:
@@ -68,8 +82,8 @@ def section(found: list[Stream]) -> Section:
     return Section(
         "Streams",
         f"{APPENDS:,} appends of {len(DELTA)} characters to one message, synchronous=FULL: median "
-        f"microseconds of the first and the last {EDGE}, and bytes written to the database file "
-        "and its log for each append.",
+        f"microseconds of the last {EDGE}, in turns with the first {EDGE} to another; bytes written for "
+        "each to the database file and its log.",
         ["first µs", "last µs", "ratio", "bytes an append"],
         [[f"{first:,.0f}", f"{last:,.0f}", f"**{ratio:.2f}**", f"{written:,.0f}"]],
         {"streams: last against first": ratio, "streams: bytes": written},
