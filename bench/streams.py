@@ -82,8 +82,8 @@ def section(found: list[Stream]) -> Section:
     return Section(
         "Streams",
         f"{APPENDS:,} appends of {len(DELTA)} characters to one message, synchronous=FULL: median "
-        f"microseconds of the last {EDGE}, in turns with the first {EDGE} to another; bytes written for "
-        "each to the database file and its log.",
+        f"microseconds of the last {EDGE}, in turns with the first {EDGE} to another one; and "
+        "bytes written to the database file and its log for each.",
         ["first µs", "last µs", "ratio", "bytes an append"],
         [[f"{first:,.0f}", f"{last:,.0f}", f"**{ratio:.2f}**", f"{written:,.0f}"]],
         {"streams: last against first": ratio, "streams: bytes": written},

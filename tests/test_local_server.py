@@ -17,9 +17,10 @@ from chalice.local import LocalDevServer
 
 from app import app
 from handlers.http import local, server
+from handlers.http.gateway import Gateway
 from handlers.http.local import Leader
 from handlers.http.logs import log
-from handlers.http.server import Connection, LocalServer
+from handlers.http.server import LocalServer
 
 from .clients import Answer, Api, OverHttp
 from .conftest import PROJECT
@@ -28,6 +29,9 @@ from .processes import PATIENCE
 
 CONVERSATIONS = "/api/v1/conversations"
 HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+BODY = json.dumps({"project_id": PROJECT}).encode()
+POST = b"POST %s HTTP/1.1\r\nHost: localhost\r\n" % CONVERSATIONS.encode()
+CREATE = POST + b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
 
 
 @pytest.fixture
@@ -35,10 +39,10 @@ def development(configure: Callable[..., None]) -> Iterator[LocalDevServer]:
     """A server in this process, on an open stage, that takes connections and answers nobody."""
     configure(require_api_key="false")
     development = LocalDevServer(
-        app, Config(), "127.0.0.1", 0, handler_cls=Connection, server_cls=LocalServer
+        app, Config(), "127.0.0.1", 0, handler_cls=Gateway, server_cls=LocalServer
     )
     yield development
-    development.server.server_close()
+    development.server.close()
 
 
 @contextmanager
@@ -55,7 +59,7 @@ def serving(development: LocalDevServer) -> Iterator[None]:
 def port(development: LocalDevServer) -> Iterator[int]:
     """Where it answers."""
     with serving(development):
-        yield development.server.server_port
+        yield development.server.socket.getsockname()[1]
 
 
 Connect = Callable[[], socket.socket]
@@ -70,6 +74,12 @@ def connect(port: int) -> Iterator[Connect]:
             return stack.enter_context(made)
 
         yield connection
+
+
+@pytest.fixture
+def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody finds out that a request takes long: it has to say so itself."""
+    monkeypatch.setattr(server, "TICK", 10 * PATIENCE)
 
 
 @pytest.fixture
@@ -108,33 +118,45 @@ def eventually(happened: Callable[[], bool]) -> bool:
     return True
 
 
-def test_connections_without_a_request_take_no_thread(connect: Connect, api: Api):
+def test_connections_without_a_whole_request_take_no_thread(connect: Connect, api: Api):
     assert eventually(lambda: leaders() == 1)
     before = threading.active_count()
-    for _ in range(200):
-        connect()
+    for number in range(200):
+        connect().sendall(HEALTH[: number % len(HEALTH)])
     assert api.get("/health").status == 200
-    assert eventually(lambda: threading.active_count() <= before)
+    assert threading.active_count() == before
 
 
+@pytest.mark.usefixtures("unwatched")
 def test_a_client_that_sends_half_a_request_keeps_nobody_waiting(connect: Connect, api: Api):
-    body = json.dumps({"project_id": PROJECT}).encode()
-    head = f"POST {CONVERSATIONS} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
-    whole = head.encode() + body
-    slow = [connect() for _ in range(len(whole) // 20)]
+    slow = [connect() for _ in range(len(CREATE) // 20)]
     for number, connection in enumerate(slow, 1):
-        connection.sendall(whole[: number * 20])  # each stops somewhere else
+        connection.sendall(CREATE[: number * 20])  # each stops somewhere else
     for _ in range(3):
         assert api.get("/health").status == 200
     for number, connection in enumerate(slow, 1):
-        connection.sendall(whole[number * 20 :] + HEALTH)
+        connection.sendall(CREATE[number * 20 :] + HEALTH)
         assert [status for status, _ in answers(connection, 2)] == [201, 200]
     assert len(api.get(CONVERSATIONS).json["conversations"]) == len(slow)
-    # Their threads are not needed any more, and their connections go on.
+
+
+def test_a_client_that_reads_slowly_keeps_nobody_waiting(connect: Connect, api: Api):
+    path = api.post(CONVERSATIONS, {"project_id": PROJECT}).headers["location"]
+    message = {"role": "user", "content": "a" * 1_000_000}
+    for _ in range(5):
+        assert api.post(f"{path}/messages", message).status == 201
+    slow = connect()
+    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+    slow.sendall(HEALTH.replace(b"/health", path.encode()) + HEALTH)
+    for _ in range(3):
+        assert api.get("/health").status == 200
+    (_, conversation), (status, _) = answers(slow, 2)
+    assert [len(message["content"]) for message in conversation["messages"]] == [1_000_000] * 5
+    assert status == 200
+    # Its thread is not needed any more, and its connection goes on.
     assert eventually(lambda: leaders() == 1)
-    for connection in slow:
-        connection.sendall(HEALTH)
-        assert answer(connection)[0] == 200
+    slow.sendall(HEALTH)
+    assert answer(slow)[0] == 200
 
 
 def test_requests_sent_together_are_answered_in_their_order(connect: Connect):
@@ -149,7 +171,7 @@ def test_a_client_that_sends_many_together_lets_others_in(
     development: LocalDevServer, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(log.handlers[0], "stream", lines := StringIO())
-    address = development.server.server_address
+    address = development.server.socket.getsockname()
     with socket.create_connection(address) as greedy, socket.create_connection(address) as other:
         greedy.sendall(HEALTH * 300)
         other.sendall(HEALTH.replace(b"/health", b"/openapi.json"))
@@ -158,12 +180,6 @@ def test_a_client_that_sends_many_together_lets_others_in(
             assert answer(other)[0] == 200
     routes = [json.loads(line).get("route") for line in lines.getvalue().splitlines()]
     assert "/openapi.json" in routes[:5]
-
-
-@pytest.fixture
-def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody finds out that a request takes long: it has to say so itself."""
-    monkeypatch.setattr(server, "TICK", 10 * PATIENCE)
 
 
 @pytest.mark.usefixtures("unwatched")
@@ -218,10 +234,40 @@ def test_a_client_that_leaves_is_no_error(
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_what_is_no_http_is_refused_and_the_server_goes_on(connect: Connect, api: Api):
+def test_a_body_may_come_in_chunks(connect: Connect):
     connection = connect()
-    connection.sendall(b"\x16\x03\x01 hello\r\n\r\n")  # as a client does that speaks TLS
-    assert b"400" in connection.recv(1000)
+    chunks = b"".join(b"%x\r\n%s\r\n" % (1, BODY[n : n + 1]) for n in range(len(BODY)))
+    connection.sendall(POST + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n")
+    status, made = answer(connection)
+    assert (status, made["project_id"]) == (201, PROJECT)
+
+
+def test_a_client_may_ask_before_it_sends_the_body(connect: Connect):
+    connection = connect()
+    head, _, body = CREATE.partition(b"\r\n\r\n")
+    connection.sendall(head + b"\r\nExpect: 100-continue\r\n\r\n")
+    assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
+    connection.sendall(body)
+    assert answer(connection)[0] == 201
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"\x16\x03\x01 hello\r\n\r\n", 400),  # as a client does that speaks TLS
+        (b"GET /health\r\n\r\n", 400),
+        (POST + b"Content-Length: many\r\n\r\n", 400),
+        (POST + b"X: " + b"a" * 100_000, 431),
+    ],
+)
+def test_what_is_no_http_is_refused_and_the_server_goes_on(
+    connect: Connect, api: Api, sent: bytes, status: int
+):
+    connection = connect()
+    connection.sendall(sent)
+    told, body = answer(connection)
+    assert (told, list(body)) == (status, ["message"])
+    assert connection.recv(1) == b""
     assert api.get("/health").status == 200
 
 
@@ -235,4 +281,4 @@ def test_chalice_local_serves_with_it(monkeypatch: pytest.MonkeyPatch):
 
     development = create_local_server(app, Config(), "127.0.0.1", 0)
     assert isinstance(development.server, LocalServer)
-    development.server.server_close()
+    development.server.close()

@@ -50,13 +50,14 @@ def tune() -> None:
         return
     import chalice.local
 
-    from .server import Connection, LocalServer
+    from .gateway import Gateway
+    from .server import LocalServer
 
     # The reloader takes any new file for a change of the code: the bytecode, too, of a module that
     # is imported by the first request to need it.
     sys.dont_write_bytecode = True
     chalice.local.LocalDevServer = partial(
-        chalice.local.LocalDevServer, handler_cls=Connection, server_cls=LocalServer
+        chalice.local.LocalDevServer, handler_cls=Gateway, server_cls=LocalServer
     )
     announce()
 

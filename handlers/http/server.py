@@ -7,90 +7,135 @@ wait, its thread stays with it and another one leads (the pattern is called Lead
 Schmidt et al., Pattern-Oriented Software Architecture, volume 2).
 """
 
+import json
 import selectors
-import sys
+import socket
 import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from functools import lru_cache
+from http.client import responses
+from wsgiref.handlers import format_date_time
 
-from chalice.local import ChaliceRequestHandler, HTTPServer
+import h11
 
+from .gateway import READ_AT_MOST, Answer, Gateway
 from .local import Leader
+from .logs import log
 
 TICK = 0.02  # seconds; a request that was there at the last one already takes long
+POLL = 0.5  # seconds until an idle leader looks whether to stop
+# Clients that find the queue full wait a second for TCP to try again: with 100 at once and a queue
+# of 5, Python's default, the slowest waited 1.7 s; now 0.3.
+QUEUE = 128
+AT_ONCE = 1 << 18  # bytes
+MAX_HEAD = 1 << 16  # bytes
 
 
-class Connection(ChaliceRequestHandler):
-    """A client's connection, which answers when it is told that there is a request."""
+class Connection:
+    """A client's connection: bytes in, requests, answers, bytes out."""
 
-    # Head and body are written apart; Nagle's algorithm holds the second back until the client's
-    # delayed acknowledgement: 43 ms for each request on a connection, against 0.14 ms.
-    disable_nagle_algorithm = True
-    # Written together they are one packet: a fifth more requests a second.
-    wbufsize = -1
-    close_connection = False
-    has_more = False
+    def __init__(self, accepted: socket.socket, gateway: Gateway) -> None:
+        accepted.setblocking(True)  # elsewhere than on Linux it is as the listening one
+        # Nagle's algorithm holds the end of an answer back until the client's delayed
+        # acknowledgement: 43 ms for a request on an open connection, against 0.14 ms.
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        self.socket = accepted
+        self._gateway = gateway
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+        self._request: h11.Request
+        self._body: bytearray
+        self.is_open = True
+        self.has_request = False  # all of it
 
-    def setup(self) -> None:
-        super().setup()
-        self.connection.setblocking(True)  # elsewhere than on Linux it is as the server's socket
-
-    def handle(self) -> None:
-        """Nothing yet."""
-
-    def finish(self) -> None:
-        """Not yet."""
-
-    def log_request(self, *_: object) -> None:
-        """The app does, as JSON and with the request's id."""
+    def receive(self) -> None:
+        """Take in what has come. A slow sender's request is not there until its end is."""
+        self._http.receive_data(self.socket.recv(AT_ONCE))
+        self._look()
 
     def answer(self) -> None:
-        """Answer a request. `close_connection` then tells whether it was the last, and `has_more`
-        whether the next one is here, perhaps read together with this one."""
-        try:
-            self.handle_one_request()
-            self.has_more = not self.close_connection and self._has_more()
-        except Exception:
-            self.close_connection, self.has_more = True, False
-            self.server.handle_error(self.request, self.client_address)
+        """Answer the request; then there may be another one, which was sent together with it."""
+        method = self._request.method.decode()
+        headers: dict[str, str] = {}
+        for name, value in self._request.headers:
+            headers.setdefault(name.decode(), value.decode("latin-1"))
+        target = self._request.target.decode()
+        self._send(self._gateway.answer(method, target, headers, bytes(self._body)))
+        if self._http.our_state is h11.DONE:
+            self._http.start_next_cycle()
+            self._look()
+        else:
+            self.is_open = self.has_request = False
 
-    def _has_more(self) -> bool:
-        self.connection.setblocking(False)
+    def _look(self) -> None:
+        self.has_request = False
         try:
-            return bool(self.rfile.peek())
-        finally:
-            self.connection.setblocking(True)
+            while not self.has_request:
+                match self._http.next_event():
+                    case h11.Request() as request:
+                        self._request, self._body = request, bytearray()
+                    case h11.Data(data=data):
+                        if len(self._body) < READ_AT_MOST:
+                            self._body += data
+                    case h11.EndOfMessage():
+                        self.has_request = True
+                    case h11.ConnectionClosed():
+                        self.is_open = False
+                        return
+                    case h11.NEED_DATA:
+                        break
+        except h11.RemoteProtocolError as error:
+            self.is_open = False
+            if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+                body = json.dumps({"message": f"{error}."}).encode()
+                length = ("Content-Length", str(len(body)))
+                headers = [("Content-Type", "application/json"), length, ("Connection", "close")]
+                self._send(Answer(error.error_status_hint, headers, body))
+        if not self.has_request and self._http.they_are_waiting_for_100_continue:
+            self.socket.sendall(
+                self._http.send(h11.InformationalResponse(status_code=100, headers=[])) or b""
+            )
+
+    def _send(self, answer: Answer) -> None:
+        head = h11.Response(
+            status_code=answer.status,
+            headers=[("Date", _date(int(time.time()))), *answer.headers],
+            reason=responses.get(answer.status, ""),
+        )
+        events = (head, h11.Data(data=answer.body), h11.EndOfMessage())
+        self.socket.sendall(b"".join(self._http.send(event) or b"" for event in events))
 
     def close(self) -> None:
-        with suppress(OSError):  # a client who left does not take what is still to be sent
-            super().finish()
-        self.rfile.close()
+        with suppress(OSError):  # the client was first
+            self.socket.shutdown(socket.SHUT_WR)
+        self.socket.close()
 
 
-class LocalServer(HTTPServer):
-    """What `chalice local` serves with."""
+@lru_cache(1)
+def _date(seconds: int) -> str:
+    return format_date_time(seconds)
 
-    # Clients that find the queue full wait a second for TCP to try again: with 100 at once and a
-    # queue of 5, Python's default, the slowest waited 1.7 s; now 0.3.
-    request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], connection: Any) -> None:
-        super().__init__(address, connection)
+class LocalServer:
+    """What `chalice local` serves with; `gateway` makes the one that answers."""
+
+    def __init__(self, address: tuple[str, int], gateway: Callable[[], Gateway]) -> None:
+        self.socket = socket.create_server(address, backlog=QUEUE)
         self.socket.setblocking(False)  # a client may be gone before it is accepted
+        self._gateway = gateway()
         # The connections that wait for a request, and the socket on which new ones come in. One
         # that is being answered stays among them while its thread leads: nobody looks.
         self._waiting = selectors.DefaultSelector()
         self._waiting.register(self.socket, selectors.EVENT_READ)
-        self._with_more: list[Connection] = []  # whose next request has been read already
+        self._with_more: list[Connection] = []  # whose next request is here already
         self._answering: Connection | None = None  # by the leader
         self._turn = 0
         self._changing = threading.Lock()  # the leader, or what it is doing
         self._stopping = threading.Event()
 
-    def serve_forever(self, poll_interval: float = 0.5) -> None:
-        """Watch over the leaders until `shutdown`, for which an idle one looks every
-        `poll_interval` seconds."""
-        self._poll_interval = poll_interval
+    def serve_forever(self) -> None:
+        """Watch over the leaders until `shutdown`."""
         self._appoint()
         before = (0, 0.0)
         while not self._stopping.wait(TICK):
@@ -105,64 +150,60 @@ class LocalServer(HTTPServer):
     def shutdown(self) -> None:
         self._stopping.set()
 
-    def server_close(self) -> None:
-        super().server_close()
+    def close(self) -> None:
+        """After `serve_forever` has ended."""
         for waiting in list(self._waiting.get_map().values()):
             if waiting.data is not None:
-                self._close(waiting.data)
+                waiting.data.close()
         self._waiting.close()
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Take a new connection."""
-        connection = self.RequestHandlerClass(request, client_address, self)
-        self._waiting.register(request, selectors.EVENT_READ, connection)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exc_info()[1], ConnectionError):  # that is a client who left
-            super().handle_error(request, client_address)
+        self.socket.close()
 
     def _lead(self) -> None:
         while not self._stopping.is_set():
-            ready = self._waiting.select(0 if self._with_more else self._poll_interval)
+            ready = self._waiting.select(0 if self._with_more else POLL)
             # One request of each, in turn.
             for connection in dict.fromkeys([*self._with_more, *(key.data for key, _ in ready)]):
                 if connection is None:
-                    self._handle_request_noblock()
-                elif not self._answer(connection):
+                    self._accept()
+                elif not self._serve(connection):
                     return
 
-    def _answer(self, connection: Connection) -> bool:
+    def _accept(self) -> None:
+        try:
+            accepted, _ = self.socket.accept()
+        except OSError:
+            return
+        connection = Connection(accepted, self._gateway)
+        self._waiting.register(accepted, selectors.EVENT_READ, connection)
+
+    def _serve(self, connection: Connection) -> bool:
         """Returns whether this thread still leads."""
         if connection in self._with_more:
             self._with_more.remove(connection)
         self._answering = connection
         self._turn += 1
-        connection.answer()
+        _go_on(connection)
         with self._changing:
             leads = self._leader is threading.current_thread()
             if leads:
                 self._answering = None
         if not leads:
             self._stay_with(connection)
-        elif connection.close_connection:
-            self._waiting.unregister(connection.request)
-            self._close(connection)
-        elif connection.has_more:
+        elif not connection.is_open:
+            self._waiting.unregister(connection.socket)
+            connection.close()
+        elif connection.has_request:
             self._with_more.append(connection)
         return leads
 
     def _stay_with(self, connection: Connection) -> None:
         """What is left to do for a thread that was deposed."""
-        while connection.has_more:
-            connection.answer()
-        if connection.close_connection:
-            self._close(connection)
+        while connection.has_request:
+            _go_on(connection)
+        if connection.is_open:
+            self._waiting.register(connection.socket, selectors.EVENT_READ, connection)
         else:
-            self._waiting.register(connection.request, selectors.EVENT_READ, connection)
-
-    def _close(self, connection: Connection) -> None:
-        connection.close()
-        self.shutdown_request(connection.request)
+            connection.close()
 
     def _make_way(self) -> None:
         """What `make_way` does in a leader."""
@@ -173,10 +214,24 @@ class LocalServer(HTTPServer):
     def _depose(self) -> None:
         """Leave the leader alone with its request, if it has one, and let another thread lead."""
         if self._answering is not None:
-            self._waiting.unregister(self._answering.request)
+            self._waiting.unregister(self._answering.socket)
             self._answering = None
             self._appoint()
 
     def _appoint(self) -> None:
         self._leader = Leader(self._lead, self._make_way)
         self._leader.start()
+
+
+def _go_on(connection: Connection) -> None:
+    """Answer the request that is there, or else take in what has come and answer that."""
+    try:
+        if not connection.has_request:
+            connection.receive()
+        if connection.has_request:
+            connection.answer()
+    except ConnectionError:  # the client has left
+        connection.is_open = connection.has_request = False
+    except Exception:
+        connection.is_open = connection.has_request = False
+        log.exception("A connection was closed")
