@@ -31,8 +31,8 @@ COMMIT = (
     "that hang together; the twin that runs in threads, as FastAPI advises, is left further behind."
 )
 READING = (
-    "Half of a request is the gateway, Python's `http.server` and the log, which the profile below "
-    "leaves out where they are not Chalice's; the twin has its HTTP parser in C."
+    "Half of a request is Chalice's gateway and HTTP in Python, where the twin has a parser in C; "
+    "the profile below has what remains. From run to run these ratios differ by a tenth."
 )
 GOALS = (
     Goal("create, 8 connections, against the twin", "peers: create, 8 connections", "≥", 4, COMMIT),

@@ -5,6 +5,7 @@ import logging
 import sys
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 
 # Made once: json.dumps makes an encoder for each call that wants anything special.
 _encode = json.JSONEncoder(ensure_ascii=False).encode
@@ -38,18 +39,18 @@ def log_request(request_id: str, method: str, route: str, status: int, seconds: 
     make than the rest of the middleware takes to run, 25 µs against 20."""
     if not log.isEnabledFor(logging.INFO):
         return
-    line = {
-        "time": _time(time.time()),
-        "level": "INFO",
-        "request_id": request_id,
-        "method": method,
-        "route": route,
-        "status": status,
-        "ms": round(seconds * 1000, 2),
-    }
-    _handler.stream.write(_encode(line) + "\n")
+    # None of these has a character that JSON would escape: a UUID, a token, a pattern of ours.
+    _handler.stream.write(
+        f'{{"time": "{_time(time.time())}", "level": "INFO", "request_id": "{request_id}", '
+        f'"method": "{method}", "route": "{route}", "status": {status}, '
+        f'"ms": {seconds * 1000:.2f}}}\n'
+    )
 
 
 def _time(seconds: float) -> str:
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
+    return f"{_date(int(seconds))}.{int(seconds % 1 * 1000):03d}Z"
+
+
+@lru_cache(1)
+def _date(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
