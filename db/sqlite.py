@@ -27,8 +27,8 @@ OLDEST = (3, 35)  # with ALTER TABLE … DROP COLUMN, for migrations
 class SqliteStore(SqliteDatabase):
     """A SQLite file.
 
-    Peewee has a connection for each thread, and `chalice local` a thread for each client. Opening
-    one costs more than most requests, so a connection that is closed is kept for the next thread.
+    Peewee has a connection for each thread, and a server's requests come on many. Opening one
+    costs more than most requests, so a connection that is closed is kept for the next thread.
     (Playhouse's pool does it too, with bookkeeping for limits and lost connections that a file
     does not need, at 4 µs a request.)
     """

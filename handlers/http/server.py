@@ -79,8 +79,10 @@ class Connection:
                     case h11.ConnectionClosed():
                         self.is_open = False
                         return
-                    case h11.NEED_DATA:
-                        break
+                    case _:  # there is more to come
+                        if self._http.they_are_waiting_for_100_continue:
+                            self._go_ahead()
+                        return
         except h11.RemoteProtocolError as error:
             self.is_open = False
             if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
@@ -88,10 +90,10 @@ class Connection:
                 length = ("Content-Length", str(len(body)))
                 headers = [("Content-Type", "application/json"), length, ("Connection", "close")]
                 self._send(Answer(error.error_status_hint, headers, body))
-        if not self.has_request and self._http.they_are_waiting_for_100_continue:
-            self.socket.sendall(
-                self._http.send(h11.InformationalResponse(status_code=100, headers=[])) or b""
-            )
+
+    def _go_ahead(self) -> None:
+        told = self._http.send(h11.InformationalResponse(status_code=100, headers=[]))
+        self.socket.sendall(told or b"")
 
     def _send(self, answer: Answer) -> None:
         head = h11.Response(
