@@ -21,6 +21,7 @@ from .settings import SettingsError
 
 T = TypeVar("T")
 
+MOST_IDLE = 32  # connections, each with two open files
 OLDEST = (3, 35)  # with ALTER TABLE … DROP COLUMN, for migrations
 
 
@@ -93,7 +94,10 @@ class SqliteStore(SqliteDatabase):
             return super()._connect()  # type: ignore[misc]
 
     def _close(self, connection: sqlite3.Connection) -> None:
-        self._idle.append(connection)
+        if len(self._idle) < MOST_IDLE:
+            self._idle.append(connection)
+        else:
+            connection.close()
 
     def close_all(self) -> None:
         """Close this thread's connection and the idle ones, and with the last one the file."""

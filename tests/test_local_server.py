@@ -140,6 +140,7 @@ def test_a_client_that_sends_half_a_request_keeps_nobody_waiting(connect: Connec
     assert len(api.get(CONVERSATIONS).json["conversations"]) == len(slow)
 
 
+@pytest.mark.usefixtures("unwatched")
 def test_a_client_that_reads_slowly_keeps_nobody_waiting(connect: Connect, api: Api):
     path = api.post(CONVERSATIONS, {"project_id": PROJECT}).headers["location"]
     message = {"role": "user", "content": "a" * 1_000_000}
@@ -219,6 +220,19 @@ def test_a_slow_model_keeps_nobody_waiting(port: int, api: Api, model: ModelServ
         assert api.get(f"{CONVERSATIONS}/{id}").json["messages"][0]["content"] == "Hi"
         told.set()
         assert chatting.result(PATIENCE).json["assistant_message"]["content"] == "Hello"
+
+
+def test_without_a_thread_to_be_had_the_leader_stays(api: Api, monkeypatch: pytest.MonkeyPatch):
+    path = api.post(CONVERSATIONS, {"project_id": PROJECT}).headers["location"]
+
+    def fail(_: Leader) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(Leader, "start", fail)
+        assert api.get(f"{path}/events", wait=0.5).status == 200
+    assert api.get(f"{path}/events", wait=0.5).status == 200
+    assert api.get("/health").status == 200
 
 
 def test_a_client_that_leaves_is_no_error(

@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from http.client import responses
 from wsgiref.handlers import format_date_time
@@ -20,7 +21,7 @@ from wsgiref.handlers import format_date_time
 import h11
 
 from .gateway import READ_AT_MOST, Answer, Gateway
-from .local import Leader
+from .local import Leader, make_way
 from .logs import log
 
 TICK = 0.02  # seconds; a request that was there at the last one already takes long
@@ -30,6 +31,7 @@ POLL = 0.5  # seconds until an idle leader looks whether to stop
 QUEUE = 128
 AT_ONCE = 1 << 18  # bytes
 MAX_HEAD = 1 << 16  # bytes
+AT_MOST_NOW = getattr(socket, "MSG_DONTWAIT", 0)  # Windows has none, and waits for slow readers
 
 
 class Connection:
@@ -102,7 +104,14 @@ class Connection:
             reason=responses.get(answer.status, ""),
         )
         events = (head, h11.Data(data=answer.body), h11.EndOfMessage())
-        self.socket.sendall(b"".join(self._http.send(event) or b"" for event in events))
+        whole = b"".join(self._http.send(event) or b"" for event in events)
+        try:
+            sent = self.socket.send(whole, AT_MOST_NOW)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(whole):  # the client takes its time to read
+            make_way()
+            self.socket.sendall(memoryview(whole)[sent:])
 
 
 @lru_cache(1)
@@ -133,7 +142,8 @@ class LocalServer:
 
     def serve_forever(self) -> None:
         """Watch over the leaders until `shutdown`."""
-        self._appoint()
+        with self._changing:
+            self._appoint()
         before = (0, 0.0)
         while not self._stopping.wait(TICK):
             with self._changing:
@@ -142,7 +152,7 @@ class LocalServer:
                 if turn == before[0] and worked - before[1] < TICK / 4:
                     self._depose()
                 before = now
-        self._leader.join()
+        self._leader.join(2 * POLL)
 
     def shutdown(self) -> None:
         self._stopping.set()
@@ -156,6 +166,8 @@ class LocalServer:
         self.socket.close()
 
     def _lead(self) -> None:
+        with self._changing:
+            pass  # until the one before has been deposed
         while not self._stopping.is_set():
             ready = self._waiting.select(0 if self._with_more else POLL)
             # One request of each, in turn.
@@ -168,7 +180,10 @@ class LocalServer:
     def _accept(self) -> None:
         try:
             accepted, _ = self.socket.accept()
-        except OSError:
+        except (BlockingIOError, ConnectionError):  # the client is gone
+            return
+        except OSError:  # there is no file descriptor left; the client waits until one is
+            time.sleep(TICK)
             return
         connection = Connection(accepted, self._gateway)
         self._waiting.register(accepted, selectors.EVENT_READ, connection)
@@ -197,7 +212,7 @@ class LocalServer:
         """What is left to do for a thread that was deposed."""
         while connection.has_request:
             _go_on(connection)
-        if connection.is_open:
+        if connection.is_open and not self._stopping.is_set():
             self._waiting.register(connection.socket, selectors.EVENT_READ, connection)
         else:
             connection.socket.close()
@@ -210,14 +225,17 @@ class LocalServer:
 
     def _depose(self) -> None:
         """Leave the leader alone with its request, if it has one, and let another thread lead."""
-        if self._answering is not None:
+        if self._answering is None:
+            return
+        with suppress(RuntimeError):  # no more threads can be had, so everybody waits
+            self._appoint()
             self._waiting.unregister(self._answering.socket)
             self._answering = None
-            self._appoint()
 
     def _appoint(self) -> None:
-        self._leader = Leader(self._lead, self._make_way)
-        self._leader.start()
+        leader = Leader(self._lead, self._make_way)
+        leader.start()
+        self._leader = leader
 
 
 def _go_on(connection: Connection) -> None:
