@@ -32,8 +32,8 @@ COMMIT = (
 )
 READING = (
     "Half of a request is Chalice's gateway and HTTP in Python, where the twin has a parser in C; "
-    "the profile below has what remains. Three runs gave 2.4 to 3.1 for the first and 3.8 to 4.6 "
-    "for the second."
+    "the profile below has what remains. Three runs gave 2.4 to 3.1 for get and 3.8 to 4.6 for the "
+    "second API's list."
 )
 GOALS = (
     Goal("create, 8 connections, against the twin", "peers: create, 8 connections", "≥", 4, COMMIT),

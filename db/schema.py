@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # In the order in which they refer to each other.
 MODELS: Sequence[type[Model]] = (Conversation, Message, Event, Stream, ApiKey, IdempotencyKey)
 DIRECTORY = Path(__file__).parent / "migrations"
-HISTORY = Table("schema_migration")
+HISTORY = "schema_migration"  # Peewee's runner keeps it
 
 log = logging.getLogger("confab")
 # Peewee's own line, "up: 0001_initial", would go past the server's log, and mean nothing there.
@@ -61,10 +61,10 @@ def pending(store: Database, directory: Path = DIRECTORY) -> list[str]:
 
 
 def applied(store: Database) -> list[str]:
-    """Read from the table that Peewee's runner keeps."""
-    if not store.table_exists("schema_migration"):
+    if not store.table_exists(HISTORY):
         return []
-    return sorted(name for (name,) in HISTORY.select(HISTORY.c.name).tuples().execute(store))
+    history = Table(HISTORY)
+    return sorted(name for (name,) in history.select(history.c.name).tuples().execute(store))
 
 
 def version(store: Database) -> str | None:
