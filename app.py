@@ -1,18 +1,26 @@
-"""The Chalice app: middleware and blueprints registered, nothing else."""
+"""The Chalice app: middleware and blueprints are registered, and nothing else."""
+
+import os
+import sys
 
 from chalice.app import Chalice
 
 from db.settings import settings
-from handlers import chat, conversations, messages, projects, service, streams
-from handlers.http import local, logs
-from handlers.http.middleware import CORS, serve
+from handlers import chat, conversations, events, messages, projects, service, streams
+from handlers.http import logs
+from handlers.http.headers import CORS
+from handlers.http.middleware import serve
 
 logs.configure(settings().log_level)
-local.tune()
+if os.environ.get("AWS_CHALICE_CLI_MODE") and "local" in sys.argv:
+    # `chalice local` runs this file, too. Lambda has neither the variable nor the package.
+    from server import install
+
+    install.install()
 
 app = Chalice(app_name="confab", configure_logs=False)
 app.api.cors = CORS
-app.api.binary_types = []  # all is text here; Chalice compares each response with each type
+app.api.binary_types = []  # all bodies are text; Chalice would compare each one with each type
 app.register_middleware(serve, "http")
-for module in (conversations, messages, streams, chat, projects, service):
+for module in (conversations, messages, streams, events, chat, projects, service):
     app.register_blueprint(module.routes)

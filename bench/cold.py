@@ -11,9 +11,9 @@ from py_compile import PycInvalidationMode
 from statistics import median
 from typing import Any, NamedTuple
 
-from tests.api_gateway import Operation, proxy_event
-from tests.lambda_runtime import Instance
-from tests.packages import make_package
+from tests.support.api_gateway import Operation, proxy_event
+from tests.support.lambda_runtime import Instance
+from tests.support.packages import make_package
 
 from .data import CONVERSATIONS, CREATE, fill_usual
 from .options import Options, Section, Step

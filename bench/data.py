@@ -10,11 +10,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from db.api_key import ApiKey, ApiKeyRow
-from db.conversation import Conversation, ConversationRow
-from db.database import SqliteStore, database, open_store
-from db.message import Message, MessageRow
+from db.engine.database import database
+from db.engine.sqlite import SqliteStore
+from db.models import ApiKey, ApiKeyRow, Conversation, ConversationRow, Message, MessageRow
 from db.settings import settings
+from db.startup import open_store
 
 API_KEY = "confab_bench"
 CONVERSATIONS = "/api/v1/conversations"

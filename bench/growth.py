@@ -12,8 +12,8 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from db.database import database
-from db.schema import DIRECTORY
+from db.engine.database import database
+from db.upkeep.schema import DIRECTORY
 
 from . import data
 from .data import CONVERSATIONS, TEXTS, Batch, fill, ids, project, use

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from db.clock import new_id, now
-from db.database import SqliteStore
+from db.engine.sqlite import SqliteStore
 
 MESSAGE = "id, conversation_id, role, content, status, metadata, created_at, updated_at"
 CONVERSATION = (

@@ -1,4 +1,4 @@
-"""The command line, `python -m db`: look after the database, make keys, back up."""
+"""The command line, `python -m db`: look after the database, make keys, back up, copy."""
 
 import os
 import sys
@@ -11,14 +11,15 @@ from typing import Any
 import click
 from peewee import DatabaseError, InterfaceError
 
-from . import copying, schema
-from .api_key import ApiKey
-from .backup import BackupError, back_up
-from .conversation import Conversation
-from .database import Store, database, open_store, store_at
-from .errors import StoreError
-from .message import Message
+from . import api_keys
+from .engine.connect import Store, store_at
+from .engine.database import database
+from .errors import StoreError, Unavailable
+from .models import Conversation, Message
 from .settings import Settings, SettingsError
+from .startup import open_store
+from .upkeep import copying, schema
+from .upkeep.backup import BackupError, back_up
 
 ABOUT_DATABASE_URL = (
     f"The database is the one that the server with the same environment serves. DATABASE_URL: "
@@ -36,7 +37,7 @@ command = partial(cli.command, epilog=ABOUT_DATABASE_URL)
 
 @contextmanager
 def opened(as_it_is: bool = False) -> Iterator[Store]:
-    """The database, made ready as for serving, or `as_it_is`; what goes wrong is one sentence."""
+    """The database, made ready as for serving, or `as_it_is`. What goes wrong is one sentence."""
     try:
         settings = Settings.read(os.environ)
         store = store_at(settings.database_url)
@@ -50,18 +51,23 @@ def opened(as_it_is: bool = False) -> Iterator[Store]:
         yield store
     except (StoreError, BackupError, copying.CopyError) as error:
         raise click.ClickException(str(error)) from None
+    except Unavailable as error:
+        raise click.ClickException(f"{store.place} cannot be used: {_reason(error)}.") from None
     except (DatabaseError, InterfaceError) as error:
-        reason = " ".join(str(error).split()).removesuffix(".")
-        raise click.ClickException(f"{store.place} cannot be used: {reason}.") from None
+        raise click.ClickException(f"{store.place} cannot be used: {_reason(error)}.") from None
     finally:
         store.close_all()
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()).removesuffix(".")
 
 
 @command()
 def migrate() -> None:
     """Bring the schema up to date.
 
-    A SQLite file is also brought up to date by itself, whenever it is opened to serve.
+    A SQLite file is also brought up to date whenever a server opens it.
     """
     with opened(as_it_is=True) as store:
         names = schema.migrate(store)
@@ -70,14 +76,14 @@ def migrate() -> None:
 
 @command()
 def status() -> None:
-    """Say where the database is, how large, and at which version.
+    """Say where the database is, how large it is, and at which version.
 
-    Nothing is changed: pending migrations stay pending, and a file that is missing is not made.
+    It changes nothing: pending migrations stay pending, and a missing file is not made.
     """
     with opened(as_it_is=True) as store:
         facts = {"database": store.place, "engine": store.engine}
         if store.size is None:
-            facts["size"] = "not there yet: migrate makes it, and so does the first request"
+            facts["size"] = "not there yet: `migrate` or the first request makes it"
         else:
             applied = schema.applied(store)
             facts["size"] = f"{store.size:,} bytes"
@@ -103,15 +109,15 @@ def _readable(context: click.Context, parameter: click.Parameter, text: str | No
     callback=_readable,
     help="The one project that the key opens, as the API shows its id.  [default: all projects]",
 )
-@click.option("--name", callback=_readable, help="Whom the key is for, as list-keys will show.")
+@click.option("--name", callback=_readable, help="Whom the key is for. list-keys shows it.")
 def create_key(project_id: str | None, name: str | None) -> None:
     """Make an API key and print it, this once.
 
-    The key alone goes to standard output, so that a script can take it from there; the store keeps
-    its SHA-256 digest only.
+    The key alone goes to standard output, so that a script can take it from there. The store keeps
+    only its SHA-256 digest.
     """
     with opened():
-        plain, row = ApiKey.make(project_id, name)
+        plain, row = api_keys.make(project_id, name)
     click.echo(plain)
     opens = f"project {project_id}" if project_id else "all projects"
     click.echo(f"Key {row.id} opens {opens}. Keep it: it is not shown again.", err=True)
@@ -122,10 +128,10 @@ def create_key(project_id: str | None, name: str | None) -> None:
 def list_keys() -> None:
     """List the API keys, oldest first, revoked ones too.
 
-    What is listed opens nothing: the keys themselves are not stored.
+    The list opens nothing: the keys themselves are not stored.
     """
     with opened():
-        keys = ApiKey.all()
+        keys = api_keys.list_all()
     _table(
         [("ID", "PROJECT", "NAME", "CREATED", "REVOKED")]
         + [
@@ -138,9 +144,9 @@ def list_keys() -> None:
 @command()
 @click.argument("id")
 def revoke_key(id: str) -> None:
-    """Let the API key ID, from list-keys, open nothing from now on."""
+    """Revoke the API key ID, which list-keys shows. It opens nothing from now on."""
     with opened():
-        ApiKey.revoke(id)
+        api_keys.revoke(id)
     click.echo(f"Key {id} is revoked.")
 
 
@@ -150,9 +156,9 @@ def revoke_key(id: str) -> None:
 def backup(file: Path, force: bool) -> None:
     """Copy a SQLite database into FILE, safely while it is served.
 
-    FILE is the database as it was when the copy began, checked, and whole from the moment it
-    exists. To restore it, stop serving and put it in the place of the database, whose -wal and -shm
-    files must be gone.
+    FILE is the database as it was when the copy began. It is checked, and it is whole from the
+    moment it exists. To restore it, stop the server, delete the database and its -wal and -shm
+    files, and put FILE in its place.
     """
     with opened(as_it_is=True) as store, _bar(f"Copying to {file}", 1) as bar:
 
@@ -169,14 +175,14 @@ def backup(file: Path, force: bool) -> None:
     "url",
     metavar="URL",
     required=True,
-    help="An empty database, in the form of DATABASE_URL. Who must not see its password in the "
-    "list of processes leaves it out and sets PGPASSWORD.",
+    help="An empty database, in the form of DATABASE_URL. To keep its password out of the list of "
+    "processes, leave it out here and set PGPASSWORD.",
 )
 def copy(url: str) -> None:
     """Copy every row into another database, from SQLite to PostgreSQL or back.
 
-    Stop serving first: what is written meanwhile is not copied. A copy that was broken off goes on
-    from there when it is run again. At the end both are compared, row by row.
+    Stop the server first: what is written meanwhile is not copied. A copy that was broken off goes
+    on when it is run again. At the end both databases are compared, row by row.
     """
     try:
         target = store_at(url)
@@ -187,8 +193,8 @@ def copy(url: str) -> None:
         try:
             tallies = copying.copy(source, target, _bar)
         except (DatabaseError, InterfaceError) as error:
-            reason = " ".join(str(error).split()).removesuffix(".")
-            raise click.ClickException(f"{reason}. Run it again to go on from here.") from None
+            message = f"{_reason(error)}. Run it again to go on from here."
+            raise click.ClickException(message) from None
         finally:
             target.close_all()
     _table(

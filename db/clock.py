@@ -1,4 +1,4 @@
-"""Time stamps and ids: RFC 3339 text and UUIDv7, both sortable as strings."""
+"""Time stamps and ids: RFC 3339 text and UUIDv7. Both sort as strings."""
 
 import os
 import threading
@@ -11,7 +11,7 @@ _RANDOM_BITS = 74
 
 
 def now() -> str:
-    """The time as the wire has it: UTC, milliseconds, `Z`; e.g. `2026-11-21T20:22:08.904Z`."""
+    """The time as RFC 3339 text in UTC with milliseconds, such as `2026-11-21T20:22:08.904Z`."""
     return _text(datetime.now(UTC))
 
 
@@ -27,9 +27,9 @@ def _text(moment: datetime) -> str:
 def new_id(after: str | None = None) -> str:
     """A UUIDv7 (RFC 9562), greater than `after` and than every id made here without one.
 
-    Milliseconds and 74 random bits are counted up as one number when they would not grow (RFC
-    9562, section 6.2, method 2). So sorting by id is sorting by age when many are made in one
-    millisecond, when the clock goes back, and, with `after`, when another machine's runs ahead.
+    Milliseconds and 74 random bits form one number. If it would not grow, it is counted up by one
+    (RFC 9562, section 6.2, method 2). So ids sort by age, also when many are made within one
+    millisecond, when the clock goes back, and, with `after`, when another machine's clock is ahead.
     """
     global _newest
     fresh = (time.time_ns() // 1_000_000 << _RANDOM_BITS) | (
@@ -38,9 +38,10 @@ def new_id(after: str | None = None) -> str:
     floor = _number(after) if after else 0
     with _lock:
         _newest = max(fresh, _newest + 1)
-        number = max(_newest, floor + 1)  # not kept: one fast clock must not advance all others
-    high = number >> 74 << 16 | 7 << 12 | number >> 62 & 0xFFF  # 48 bits of time, version, 12
-    low = 1 << 63 | number & (1 << 62) - 1  # variant, 62
+        # `floor` is not kept: a fast clock elsewhere must not advance all ids.
+        number = max(_newest, floor + 1)
+    high = number >> 74 << 16 | 7 << 12 | number >> 62 & 0xFFF  # time, version, 12 bits
+    low = 1 << 63 | number & (1 << 62) - 1  # the variant, 62 bits
     text = f"{high:016x}{low:016x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 

@@ -1,10 +1,19 @@
-"""What can go wrong in the store, in the store's own words; `handlers/http/problems.py` maps it."""
+"""What can go wrong in the store, in its own words. `handlers/http/problems.py` has the statuses.
+
+StoreError                 the caller's: `str(error)` is one sentence that says what to change
+  NotFound                 ConversationNotFound, MessageNotFound, KeyNotFound
+  Invalid                  a value that is well-formed and cannot be stored
+  Conflict                 OffsetConflict, StreamFinished, StalePrecondition, RequestInProgress
+  IdempotencyKeyReused
+Unavailable                the database's: `str(error)` is for the log
+"""
 
 
 class StoreError(Exception):
-    """A domain error. `str(error)` is one sentence that tells the caller what to change.
+    """The caller asked for something that cannot be done.
 
-    Keyword arguments become `extra`: facts a program needs to settle the conflict.
+    `str(error)` is one sentence that tells the caller what to change. Keyword arguments become
+    `extra`: facts that a program needs to settle the conflict.
     """
 
     def __init__(self, detail: str, **extra: object) -> None:
@@ -13,7 +22,7 @@ class StoreError(Exception):
 
 
 class NotFound(StoreError):
-    """No such thing for this caller: what another project or user owns does not exist."""
+    """No such thing exists for this caller. What another project or user owns does not exist."""
 
 
 class ConversationNotFound(NotFound):
@@ -27,11 +36,11 @@ class MessageNotFound(NotFound):
 
 
 class KeyNotFound(NotFound):
-    """No API key with that id."""
+    """No API key has that id."""
 
 
 class Invalid(StoreError):
-    """A value is well-formed JSON and cannot be stored; `field` says which."""
+    """A value is well-formed JSON and cannot be stored. `field` names it."""
 
     def __init__(self, detail: str, field: str) -> None:
         super().__init__(detail)
@@ -39,19 +48,19 @@ class Invalid(StoreError):
 
 
 class Conflict(StoreError):
-    """The caller's picture is out of date, and the answer holds what brings it up to date."""
+    """The caller's picture is out of date. The answer holds what brings it up to date."""
 
 
 class OffsetConflict(Conflict):
-    """An append that is neither at the end of the text nor a repetition of what is there."""
+    """An append is neither at the end of the text nor a repetition of what is there."""
 
 
 class StreamFinished(Conflict):
-    """An append to a message that is not in progress (any more)."""
+    """An append is for a message that is not in progress, or no longer."""
 
 
 class StalePrecondition(Conflict):
-    """If-Match named another version than the stored one."""
+    """If-Match names another version than the stored one."""
 
 
 class RequestInProgress(Conflict):
@@ -60,3 +69,7 @@ class RequestInProgress(Conflict):
 
 class IdempotencyKeyReused(StoreError):
     """The Idempotency-Key was used before with another body."""
+
+
+class Unavailable(Exception):
+    """The database is busy, away or broken, and nothing was written. The cause is the driver's."""

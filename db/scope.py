@@ -1,4 +1,4 @@
-"""Whose conversations a verb may see: the tenant boundary, checked in one place."""
+"""The tenant boundary: whose conversations a verb may see. It is checked in one place."""
 
 from typing import NamedTuple, Protocol
 
@@ -11,7 +11,7 @@ class Owned(Protocol):
 
 
 class Scope(NamedTuple):
-    """A project and an end user; `None` means all of them."""
+    """A project and an end user. `None` stands for all of them."""
 
     project_id: str | None = None
     user_id: str | None = None

@@ -1,4 +1,4 @@
-"""The configuration, read from the environment once. Here because every layer above uses it."""
+"""The configuration, read from the environment once. Every layer uses it."""
 
 import os
 import sys
@@ -17,68 +17,68 @@ class SettingsError(Exception):
 
 
 class Settings(BaseModel):
-    """Field names in capitals are the environment variables; README's table is made from here."""
+    """A field `max_wait` is the environment variable MAX_WAIT. README's table is made of them."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     database_url: str | None = Field(
         default=None,
         pattern="^(sqlite:///|postgres(ql)?://)",
-        description="Where the rows live: `sqlite:////absolute/path.db`, with `?journal_mode=` and "
+        description="Where the rows are: `sqlite:////absolute/path.db`, with `?journal_mode=` and "
         "`&synchronous=` if the defaults (`wal`, `full`) do not fit, or "
         "`postgresql://user:password@host/name`, with any of libpq's parameters. Default: a file "
-        "in the user's data directory, which is printed when serving starts; required on Lambda.",
+        "in the user's data directory, which the server prints when it starts. Required on Lambda.",
     )
     require_api_key: bool = Field(
         default=True,
-        description="Whether the `/api/v1/…` routes need a key (the `/projects/…` routes always "
-        "do). The `dev` stage sets `false`.",
+        description="Whether the `/api/v1/…` routes need a key. The `/projects/…` routes always "
+        "do. The `dev` stage sets `false`.",
     )
     stream_timeout: float = Field(
         default=60,
         gt=0,
         le=86_400,
-        description="Seconds of silence after which a writer is gone and its message reads "
+        description="Seconds of silence after which a writer counts as gone and its message reads "
         "`incomplete`.",
     )
     max_wait: float = Field(
         default=20,
         ge=0,
         le=20,
-        description="Seconds that a follower of `/events` may be kept waiting, if it asks for it. "
-        "The `efs` stage sets `0`: its one instance would keep everybody waiting.",
+        description="The most seconds that `/events?wait=` keeps a follower waiting. The `efs` "
+        "stage sets `0`: there, one instance serves everybody.",
     )
     chat_base_url: str | None = Field(
         default=None,
         pattern="^https?://",
-        description="An OpenAI-compatible server, up to and without `/chat/completions`. Without "
-        "one, a built-in `echo` answers.",
+        description="The URL of an OpenAI-compatible server, without `/chat/completions`. If it is "
+        "not set, a built-in echo answers.",
     )
     chat_api_key: SecretStr | None = Field(
-        default=None, description="Sent to that server as `Authorization: Bearer …`."
+        default=None, description="The key for that server, sent as `Authorization: Bearer …`."
     )
-    chat_model: str = Field(default="gpt-4o-mini", description="The `model` asked for.")
+    chat_model: str = Field(default="gpt-4o-mini", description="The name of the model.")
     chat_timeout: float = Field(
         default=25,
         gt=0,
         le=86_400,
-        description="Seconds a whole answer may take (API Gateway gives up after 29), and the "
-        "longest silence in it.",
+        description="The most seconds that a whole answer may take, and the longest silence in it. "
+        "API Gateway gives up after 29.",
     )
     only_route: str | None = Field(
         default=None,
-        description="The one route that a function of `build/per-function.json` serves, e.g. "
-        "`GET /health`; the template sets it. Default: all.",
+        description="The one route that a function of `build/per-function.json` serves, such as "
+        "`GET /health`. The template sets it. Default: all routes.",
     )
     log_level: str = Field(
         default="INFO",
         pattern="^(DEBUG|INFO|WARNING|ERROR)$",
-        description="`WARNING` leaves out the line per request.",
+        description="With `WARNING`, the log has no line for each request.",
     )
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Settings":
-        """The settings in `environment`; an empty value counts as unset. Raises SettingsError."""
+        """The settings in `environment`. An empty value counts as unset. Raises SettingsError."""
         given = {name: environment.get(name.upper()) or None for name in cls.model_fields}
         try:
             return cls(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
@@ -99,7 +99,6 @@ def settings() -> Settings:
 
 def stop(error: SettingsError) -> NoReturn:
     """End the process with one sentence."""
-    # Printed, not only raised: Chalice's reloader imports the app in a thread, where SystemExit is
-    # silent.
+    # Print it, too: Chalice's reloader imports the app in a thread, where SystemExit is silent.
     print(f"confab: {error}", file=sys.stderr)
     raise SystemExit(2) from None

@@ -6,7 +6,7 @@ machine only: TLS is the business of a proxy in front.
 
 import os
 
-from handlers.http.local import announce
+from server.install import announce
 
 wsgi_app = "deploy.wsgi:application"
 bind = f"127.0.0.1:{os.environ.get('PORT') or 8000}"

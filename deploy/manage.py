@@ -19,6 +19,6 @@ def is_wanted(config: Config) -> bool:
 
 def add(template: dict[str, Any], config: Config) -> None:
     manage = function(template["Resources"]["APIHandler"], NAME, config)
-    manage["Properties"]["Handler"] = "db.remote.run"
+    manage["Properties"]["Handler"] = "db.manage.run"
     template["Resources"]["Manage"] = manage
     template["Outputs"]["ManageName"] = {"Value": {"Ref": "Manage"}}

@@ -1,6 +1,6 @@
 """The app as a WSGI application: Chalice's own gateway under a production server.
 
-`make serve-production` runs it in gunicorn. It is not in Lambda's package, where there is no
+`make serve-production` runs it in gunicorn. Lambda's package has neither this file nor
 `chalice.local`.
 """
 
@@ -12,22 +12,23 @@ from chalice.config import Config
 from chalice.local import LocalChalice
 
 from app import app
-from handlers.http.gateway import READ_AT_MOST, Gateway
+from server.gateway import MAX_KEPT_BYTES, Gateway
 
-# As `chalice local` does it: each thread has a current request of its own.
+# As under `chalice local`, each thread has a current request of its own.
 app.__class__ = LocalChalice
 gateway = Gateway(app, Config())
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    status, headers, body = gateway.answer(
+    response = gateway.answer(
         environ["REQUEST_METHOD"],
-        environ["RAW_URI"],  # as it was sent; PATH_INFO has lost what was percent-encoded
+        environ["RAW_URI"],  # as it was sent; PATH_INFO is decoded already
         _headers(environ),
-        environ["wsgi.input"].read(READ_AT_MOST),
+        environ["wsgi.input"].read(MAX_KEPT_BYTES),
     )
-    start_response(f"{status} {responses.get(status, '')}", headers)
-    return [body]
+    reason = responses.get(response.status, "")
+    start_response(f"{response.status} {reason}", response.headers)
+    return [response.body]
 
 
 def _headers(environ: dict[str, Any]) -> dict[str, str]:

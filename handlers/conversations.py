@@ -1,4 +1,4 @@
-"""The first API: conversations with their messages, paged by number."""
+"""Conversations under `/api/v1`: with their messages, paged by number."""
 
 from dataclasses import dataclass
 from typing import Annotated, Self
@@ -7,9 +7,8 @@ from urllib.parse import urlencode
 from chalice.app import Blueprint
 from pydantic import Field
 
-from db import transcript
-from db.conversation import Conversation, ConversationRow
-from db.message import MessageRow
+from db import conversations, transcripts
+from db.models import ConversationRow, MessageRow
 
 from .http.caller import AnyCaller
 from .http.endpoint import ANY, Reply, endpoint
@@ -33,8 +32,14 @@ class ConversationResponse:
 
     @classmethod
     def of(cls, row: ConversationRow, messages: list[MessageRow]) -> Self:
-        shown = [MessageResponse.of(message) for message in messages]
-        return cls(row.id, row.project_id, row.title, shown, row.created_at, row.updated_at)
+        return cls(
+            id=row.id,
+            project_id=row.project_id,
+            title=row.title,
+            messages=[MessageResponse.of(message) for message in messages],
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        )
 
 
 @dataclass(slots=True)
@@ -69,8 +74,8 @@ class ConversationListQuery(ConversationQuery):
 @endpoint(status=201, sends=("Location", "ETag"))
 def create_conversation(caller: AnyCaller, body: ConversationCreate) -> Reply[ConversationResponse]:
     """Create a new conversation for a project."""
-    scope = caller.within(body.project_id)
-    row = Conversation.start(scope, body.project_id, body.title)
+    caller = caller.within(body.project_id)
+    row = conversations.start(caller.scope, body.project_id, body.title)
     headers = {"Location": f"{CONVERSATIONS}/{row.id}", "ETag": etag(row.version)}
     return Reply(ConversationResponse.of(row, []), headers)
 
@@ -80,12 +85,13 @@ def create_conversation(caller: AnyCaller, body: ConversationCreate) -> Reply[Co
 def list_conversations(caller: AnyCaller, query: ConversationListQuery) -> Reply[ConversationList]:
     """Conversations, newest first, of one project or all."""
     if query.project_id:
-        caller.within(query.project_id)
-    page = transcript.newest(
+        caller = caller.within(query.project_id)
+    page = transcripts.newest(
         caller.scope, query.project_id, query.skip, query.limit, query.include_messages
     )
+    shown = [ConversationResponse.of(row.conversation, row.messages) for row in page.rows]
     body = ConversationList(
-        conversations=[ConversationResponse.of(*row) for row in page.rows],
+        conversations=shown,
         total=len(page.rows),
         skip=query.skip,
         limit=query.limit,
@@ -112,7 +118,7 @@ def get_conversation(
     caller: AnyCaller, conversation_id: Uuid, query: ConversationQuery, headers: IfNoneMatch
 ) -> Reply[ConversationResponse]:
     """A conversation with all its messages, oldest first."""
-    row, messages = transcript.read(caller.scope, conversation_id, query.include_messages)
+    row, messages = transcripts.read(caller.scope, conversation_id, query.include_messages)
     tag = {"ETag": etag(row.version)}
     if headers.is_current(row.version):
         return Reply(None, tag, status=304)  # type: ignore[arg-type]
@@ -124,9 +130,9 @@ def get_conversation(
 def change_conversation(
     caller: AnyCaller, conversation_id: Uuid, body: ConversationPatch, headers: IfMatch
 ) -> Reply[ConversationResponse]:
-    """Change title or archived flag; what is absent stays, and `title: null` clears it."""
-    row, messages = transcript.change(
-        caller.scope, conversation_id, headers.allows(), **changes(body)
+    """Change the title or the archived flag. What is absent stays; `title: null` clears it."""
+    row, messages = transcripts.change(
+        caller.scope, conversation_id, headers.check(), **changes(body)
     )
     return Reply(ConversationResponse.of(row, messages), {"ETag": etag(row.version)})
 
@@ -135,4 +141,4 @@ def change_conversation(
 @endpoint(status=204)
 def delete_conversation(caller: AnyCaller, conversation_id: Uuid, headers: IfMatch) -> None:
     """Delete a conversation and its messages."""
-    Conversation.remove(caller.scope, conversation_id, headers.allows())
+    conversations.remove(caller.scope, conversation_id, headers.check())

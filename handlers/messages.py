@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal, Self
 from chalice.app import Blueprint
 from pydantic import AfterValidator, Discriminator, Field, Tag
 
-from db.message import Draft, Message, MessageRow
+from db import messages
+from db.messages import Draft
+from db.models import MessageRow
 
 from .http.caller import AnyCaller
 from .http.endpoint import ANY, Reply, endpoint
@@ -29,7 +31,6 @@ routes = Blueprint(__name__)
 Role = Literal["system", "user", "assistant", "tool"]
 Status = Literal["in_progress", "completed", "incomplete"]
 MESSAGES = "/api/v1/conversations/{conversation_id}/messages"
-
 
 Parts = Annotated[
     list[dict[str, Any]],
@@ -59,8 +60,16 @@ class MessageResponse:
 
     @classmethod
     def of(cls, row: MessageRow) -> Self:
-        # The same fields in the same order; stored was only what had been validated.
-        return cls(*row[:8])  # type: ignore[arg-type]
+        return cls(
+            id=row.id,
+            conversation_id=row.conversation_id,
+            role=row.role,  # type: ignore[arg-type]  # what was stored had been validated
+            content=row.content,
+            status=row.status,  # type: ignore[arg-type]
+            metadata=row.metadata,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        )
 
 
 class MessageCreate(Strict):
@@ -105,19 +114,19 @@ def append_messages(
 ) -> Reply[MessageResponse | list[MessageResponse]]:
     """Append a message, or a list of them: all or none."""
     batch = body if isinstance(body, list) else [body]
-    rows = Message.append(caller.scope, conversation_id, [message.draft() for message in batch])
-    messages = [MessageResponse.of(row) for row in rows]
+    rows = messages.append(caller.scope, conversation_id, [message.draft() for message in batch])
+    appended = [MessageResponse.of(row) for row in rows]
     if isinstance(body, list):
-        return Reply(messages)
+        return Reply(appended)
     place = MESSAGES.format(conversation_id=conversation_id)
-    return Reply(messages[0], {"Location": f"{place}/{messages[0].id}"})
+    return Reply(appended[0], {"Location": f"{place}/{appended[0].id}"})
 
 
 @routes.route(MESSAGES, methods=["GET"], content_types=ANY)
 @endpoint()
 def list_messages(caller: AnyCaller, conversation_id: Uuid, query: MessageQuery) -> MessagePage:
-    """A page of messages by cursor, a message's id; oldest first, or `order=desc`."""
-    page = Message.page_for(
+    """A page of messages, oldest first or `order=desc`. The cursor is a message's id."""
+    page = messages.page_for(
         caller.scope, conversation_id, query.limit, query.after, query.before, query.order == "desc"
     )
     return MessagePage(
@@ -131,8 +140,8 @@ def list_messages(caller: AnyCaller, conversation_id: Uuid, query: MessageQuery)
 @routes.route(MESSAGES + "/{message_id}", methods=["GET"], content_types=ANY)
 @endpoint()
 def get_message(caller: AnyCaller, conversation_id: Uuid, message_id: Uuid) -> MessageResponse:
-    """A message; if it is being written, with the text so far."""
-    return MessageResponse.of(Message.find(caller.scope, conversation_id, message_id))
+    """A message. If it is being written, it has the text so far."""
+    return MessageResponse.of(messages.find(caller.scope, conversation_id, message_id))
 
 
 @routes.route(MESSAGES + "/{message_id}", methods=["PATCH"], content_types=ANY)
@@ -140,13 +149,13 @@ def get_message(caller: AnyCaller, conversation_id: Uuid, message_id: Uuid) -> M
 def edit_message(
     caller: AnyCaller, conversation_id: Uuid, message_id: Uuid, body: MessagePatch
 ) -> MessageResponse:
-    """Change content, metadata or status; what is absent stays. `in_progress` reopens a stream."""
-    row = Message.edit(caller.scope, conversation_id, message_id, **changes(body))
+    """Change content, metadata or status. What is absent stays; `in_progress` reopens a stream."""
+    row = messages.edit(caller.scope, conversation_id, message_id, **changes(body))
     return MessageResponse.of(row)
 
 
 @routes.route(MESSAGES + "/{message_id}", methods=["DELETE"], content_types=ANY)
 @endpoint(status=204)
 def delete_message(caller: AnyCaller, conversation_id: Uuid, message_id: Uuid) -> None:
-    """Delete a message, streaming or not."""
-    Message.remove(caller.scope, conversation_id, message_id)
+    """Delete a message, whether it is streaming or not."""
+    messages.remove(caller.scope, conversation_id, message_id)

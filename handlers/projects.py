@@ -1,4 +1,4 @@
-"""The second API: a project's conversations without their messages, paged by cursor."""
+"""Conversations under `/projects`: without their messages, paged by cursor."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
@@ -6,7 +6,9 @@ from typing import ClassVar, Literal, Self
 from chalice.app import Blueprint
 from pydantic import ConfigDict, Field
 
-from db.conversation import Conversation, ConversationRow, ConversationSlice
+from db import conversations
+from db.conversations import ConversationSlice
+from db.models import ConversationRow
 
 from .http.caller import KeyHolder, SignedOnUser
 from .http.endpoint import ANY, endpoint
@@ -33,14 +35,14 @@ class ProjectConversation:
     @classmethod
     def of(cls, row: ConversationRow) -> Self:
         return cls(
-            "conversation",
-            row.id,
-            row.title,
-            row.created_at,
-            bool(row.is_archived),
-            row.project_id,
-            row.user_id,
-            row.last_message_id,
+            type="conversation",
+            id=row.id,
+            title=row.title,
+            created_at=row.created_at,
+            is_archived=bool(row.is_archived),
+            project_id=row.project_id,
+            user_id=row.user_id,
+            last_message_id=row.last_message_id,
         )
 
 
@@ -78,17 +80,15 @@ def _page(found: ConversationSlice) -> Page:
 @routes.route(CONVERSATIONS, methods=["GET"], content_types=ANY)
 @endpoint()
 def list_project_conversations(caller: KeyHolder, project_id: Text, query: PageQuery) -> Page:
-    """A project's conversations, newest first; with X-User-Id, that user's."""
-    scope = caller.within(project_id)
-    return _page(Conversation.page_for(scope, project_id, **query.model_dump()))
+    """A project's conversations, newest first. With X-User-Id, this user's."""
+    return _page(conversations.page_for(caller.scope, project_id, **query.model_dump()))
 
 
 @routes.route("/projects/{project_id}/sso/conversations", methods=["GET"], content_types=ANY)
 @endpoint()
 def list_sso_conversations(caller: SignedOnUser, project_id: Text, query: PageQuery) -> Page:
     """The signed-on user's conversations in a project, newest first."""
-    scope = caller.within(project_id)
-    return _page(Conversation.page_for(scope, project_id, **query.model_dump()))
+    return _page(conversations.page_for(caller.scope, project_id, **query.model_dump()))
 
 
 @routes.route(CONVERSATIONS + "/{conversation_id}/archive", methods=["POST"], content_types=ANY)
@@ -97,9 +97,7 @@ def archive_conversation(
     caller: KeyHolder, project_id: Text, conversation_id: Uuid, query: ArchiveQuery
 ) -> ProjectConversation:
     """Archive a conversation, or take it back with `is_archived=false`."""
-    row = Conversation.change(
-        caller.within(project_id), conversation_id, is_archived=query.is_archived
-    )
+    row = conversations.change(caller.scope, conversation_id, is_archived=query.is_archived)
     return ProjectConversation.of(row)
 
 
@@ -109,7 +107,7 @@ def rename_conversation(
     caller: KeyHolder, project_id: Text, conversation_id: Uuid, body: Rename
 ) -> ProjectConversation:
     """Rename a conversation."""
-    row = Conversation.change(caller.within(project_id), conversation_id, title=body.title)
+    row = conversations.change(caller.scope, conversation_id, title=body.title)
     return ProjectConversation.of(row)
 
 
@@ -117,4 +115,4 @@ def rename_conversation(
 @endpoint()
 def delete_project_conversation(caller: KeyHolder, project_id: Text, conversation_id: Uuid) -> None:
     """Delete a conversation and its messages."""
-    Conversation.remove(caller.within(project_id), conversation_id)
+    conversations.remove(caller.scope, conversation_id)

@@ -1,4 +1,4 @@
-"""Backups: one moment of the database, whole or not there, whoever writes meanwhile."""
+"""Tests backups: each shows the database at one moment, or the command fails."""
 
 import sqlite3
 import threading
@@ -8,22 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from db import backup
-from db.backup import BackupError, back_up
-from db.conversation import Conversation
-from db.database import SqliteStore, database
-from db.message import Draft, Message
+from db import conversations, messages
+from db.engine.database import database
+from db.engine.sqlite import SqliteStore
+from db.messages import Draft
 from db.scope import EVERYTHING
+from db.upkeep import backup
+from db.upkeep.backup import BackupError, back_up
 
 
 def quietly(done: int, total: int) -> None:
-    """No sign of progress."""
+    """Show no progress."""
 
 
-def start(messages: int = 0) -> str:
-    conversation_id = Conversation.start(EVERYTHING, "p", "Planning").id
-    for number in range(messages):
-        Message.append(EVERYTHING, conversation_id, [Draft("user", str(number))])
+def start(count: int = 0) -> str:
+    conversation_id = conversations.start(EVERYTHING, "p", "Planning").id
+    for number in range(count):
+        messages.append(EVERYTHING, conversation_id, [Draft("user", str(number))])
     return conversation_id
 
 
@@ -42,13 +43,11 @@ def target(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backup, "PAGES", 1)
+    monkeypatch.setattr(backup, "STEP_PAGES", 1)
 
 
-def test_a_backup_holds_everything_and_serves_in_the_databases_place(
-    store: SqliteStore, target: Path
-):
-    conversation_id = start(messages=3)
+def test_a_backup_holds_everything_and_can_replace_the_database(store: SqliteStore, target: Path):
+    conversation_id = start(count=3)
     back_up(store, target, quietly)
     store.close_all()
     assert contents(target) == contents(store.place)
@@ -56,11 +55,11 @@ def test_a_backup_holds_everything_and_serves_in_the_databases_place(
 
     restored = SqliteStore(str(target))
     database.initialize(restored)
-    assert len(Message.page_for(EVERYTHING, conversation_id).rows) == 3
+    assert len(messages.page_for(EVERYTHING, conversation_id).rows) == 3
     restored.close_all()
 
 
-def test_a_backup_has_the_name_its_folder_and_file_have(store: SqliteStore, tmp_path: Path):
+def test_a_backup_may_have_special_characters_in_its_name(store: SqliteStore, tmp_path: Path):
     awkward = tmp_path / "a copy; 100% 'mine' #1?.db"
     back_up(store, awkward, quietly)
     assert "conversation" in "".join(contents(awkward))
@@ -68,7 +67,7 @@ def test_a_backup_has_the_name_its_folder_and_file_have(store: SqliteStore, tmp_
 
 @pytest.mark.usefixtures("small_steps")
 def test_a_backup_shows_one_moment_whatever_is_written_meanwhile(store: SqliteStore, target: Path):
-    start(messages=20)
+    start(count=20)
     store.close_all()
     before = contents(store.place)
     steps = []
@@ -84,7 +83,7 @@ def test_a_backup_shows_one_moment_whatever_is_written_meanwhile(store: SqliteSt
     assert contents(target) == before
     total = steps[0][1]
     assert total > 10
-    # Nothing is copied twice: the copy does not begin again after each write.
+    # Each page is copied once: a write does not restart the backup.
     assert steps == [(done, total) for done in range(1, total + 1)]
 
 
@@ -96,7 +95,7 @@ def test_a_backup_made_among_busy_writers_is_consistent(store: SqliteStore, targ
 
     def write(conversation_id: str) -> None:
         while not done.is_set():
-            Message.append(EVERYTHING, conversation_id, [Draft("user", "x" * 500)])
+            messages.append(EVERYTHING, conversation_id, [Draft("user", "x" * 500)])
         database.close()
 
     writers = [threading.Thread(target=write, args=[id]) for id in ids]
@@ -130,7 +129,7 @@ def test_a_backup_of_a_database_with_a_rollback_journal_is_whole(tmp_path: Path,
     assert contents(target) == contents(store.place)
 
 
-def test_a_backup_takes_no_other_files_place(store: SqliteStore, target: Path):
+def test_a_backup_does_not_replace_another_file(store: SqliteStore, target: Path):
     target.write_text("precious")
     with pytest.raises(BackupError, match="exists: choose another name"):
         back_up(store, target, quietly)
@@ -168,8 +167,8 @@ def test_a_database_in_use_is_not_replaced_by_a_backup(
 
 @pytest.fixture
 def rotten(store: SqliteStore) -> Iterator[SqliteStore]:
-    """A database whose file was damaged: an index that lacks a row."""
-    start(messages=3)
+    """A damaged database: an index that lacks rows of its table."""
+    start(count=3)
     store.execute_sql("PRAGMA writable_schema = 1")
     store.execute_sql(
         "UPDATE sqlite_master SET rootpage ="
@@ -198,7 +197,7 @@ def test_an_interrupted_backup_leaves_nothing(store: SqliteStore, target: Path):
     with pytest.raises(KeyboardInterrupt):
         back_up(store, target, interrupt)
     assert list(target.parent.iterdir()) == []
-    assert Conversation.start(EVERYTHING, "p").project_id == "p"  # nothing is locked
+    assert conversations.start(EVERYTHING, "p").project_id == "p"  # the database is not locked
 
 
 @pytest.mark.parametrize("place", ["nowhere/copy.db", "file/copy.db", f"{'long' * 100}.db"])
@@ -208,7 +207,7 @@ def test_a_backup_that_cannot_be_written_says_so(store: SqliteStore, tmp_path: P
         back_up(store, tmp_path / place, quietly)
 
 
-def test_there_is_no_backup_of_a_database_that_is_not_there(tmp_path: Path, target: Path):
+def test_a_backup_of_a_missing_database_is_refused(tmp_path: Path, target: Path):
     missing = SqliteStore(str(tmp_path / "missing.db"))
     with pytest.raises(BackupError, match="There is no database"):
         back_up(missing, target, quietly)

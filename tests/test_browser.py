@@ -1,4 +1,4 @@
-"""A real browser with its own EventSource follows an answer, and the server's restart."""
+"""Tests that a real browser follows an answer through a restart of the server."""
 
 import json
 import os
@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from .conftest import PROJECT
-from .processes import PATIENCE, Server
+from .support.processes import PATIENCE, Server
+from .support.world import PROJECT
 
 pytestmark = pytest.mark.browser
 
@@ -45,7 +45,7 @@ source.addEventListener("done", (event) => {
 
 
 def until(happens: Callable[[], Any]) -> Any:
-    """What that returns as soon as it is something."""
+    """Repeat `happens` until it returns something true, and return that."""
     deadline = time.monotonic() + PATIENCE
     while not (found := happens()):
         assert time.monotonic() < deadline, "it does not happen"
@@ -55,8 +55,10 @@ def until(happens: Callable[[], Any]) -> Any:
 
 @contextmanager
 def browser(profile: Path, page: str) -> Iterator[Callable[[str], str]]:
-    """Headless Chromium with one page, looked into over its DevTools protocol: a function that
-    tells the text of the element with an id."""
+    """Open `page` in headless Chromium. Yield a function that returns an element's text by its id.
+
+    The function asks Chromium over the DevTools protocol.
+    """
     from websocket import create_connection
 
     process = subprocess.Popen(
@@ -117,7 +119,7 @@ def test_an_event_source_shows_an_answer_growing_over_a_restart(server: Server, 
         write(" upon")
         write(" a time,")
         server.kill()
-        time.sleep(1)  # so that the browser finds nobody there, once at least
+        time.sleep(1)  # the browser tries to reconnect and fails at least once
         server.start().wait()
         write(" there was")
         write(" a 🦊 in Köln.")

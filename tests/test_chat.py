@@ -1,4 +1,4 @@
-"""Chat: `/api/v1/chat`, its retries, its followers, and what happens to an answer meanwhile."""
+"""Tests `/api/v1/chat`: answers, followers, retries, and changes during an answer."""
 
 import threading
 from collections.abc import Callable
@@ -7,24 +7,25 @@ from typing import Any
 
 import pytest
 
-from db.conversation import Conversation
-from db.database import database
-from db.message import Message
+from db import conversations, messages
+from db.engine.database import database
+from db.models import Message
 from db.scope import EVERYTHING
 
-from .clients import Answer, Api, assert_problem
-from .conftest import PROJECT, Chat, Clock
-from .model_server import ModelServer, Reply, hello
-from .readers import Reader
-from .test_events import Follower, say
-from .test_model import assert_failed
+from .support.chats import Chat, assert_failed
+from .support.clients import Answer, Api, assert_problem
+from .support.clock import Clock
+from .support.followers import Follower, say
+from .support.model_server import ModelServer, Reply, hello
+from .support.readers import Reader
+from .support.world import PROJECT
 
 CHAT = "/api/v1/chat"
 KEY = {"Idempotency-Key": "8e03978e-40d5-43dd-bc93-6894a57f9324"}
 
 
-def messages(conversation_id: str) -> list[tuple[str, object, str]]:
-    rows = Message.page_for(EVERYTHING, conversation_id).rows
+def stored(conversation_id: str) -> list[tuple[str, object, str]]:
+    rows = messages.page_for(EVERYTHING, conversation_id).rows
     return [(row.role, row.content, row.status) for row in rows]
 
 
@@ -50,19 +51,19 @@ def test_without_a_model_an_echo_answers(api: Api, conversation_id: str):
         ([{"type": "text", "text": "nul \0"}], "nul \ufffd"),
     ],
 )
-def test_an_echo_says_what_text_there_is(chat: Chat, content: object, echo: str):
+def test_an_echo_repeats_the_text_of_the_content(chat: Chat, content: object, echo: str):
     assert chat(content).json["assistant_message"]["content"] == echo
 
 
 def test_a_model_answers(chat: Chat, model: ModelServer, conversation_id: str):
     assert chat().json["assistant_message"]["content"] == "Hello, world"
-    assert messages(conversation_id) == [
+    assert stored(conversation_id) == [
         ("user", "Hi", "completed"),
         ("assistant", "Hello, world", "completed"),
     ]
 
 
-def test_a_failed_answer_is_not_told_to_the_model_later(chat: Chat, model: ModelServer):
+def test_a_failed_answer_is_not_sent_to_the_model_later(chat: Chat, model: ModelServer):
     model.script = lambda reply: reply.begin().say("Hel").cut()
     chat()
     model.script = hello
@@ -71,7 +72,7 @@ def test_a_failed_answer_is_not_told_to_the_model_later(chat: Chat, model: Model
     assert told == ["Hi", "Again"]
 
 
-def test_the_answer_can_be_the_events(chat: Chat, model: ModelServer, conversation_id: str):
+def test_a_chat_can_be_answered_with_events(chat: Chat, model: ModelServer, conversation_id: str):
     say(conversation_id, "Before")
     answer = chat(headers={"Accept": "text/event-stream"})
     assert answer.headers["content-type"] == "text/event-stream"
@@ -118,8 +119,7 @@ def test_an_answer_is_followed_while_it_arrives(
 def in_mid_answer(
     chat: Chat, model: ModelServer, conversation_id: str, happening: Callable[[str], object]
 ) -> Answer:
-    """What a chat answers in which, after "Hel" and before "lo", something happens to the answer,
-    whose id is given."""
+    """Start a chat, call `happening` with its answer's id after "Hel", and return the response."""
     said, happened = threading.Event(), threading.Event()
 
     def script(reply: Reply) -> None:
@@ -146,7 +146,7 @@ def test_the_conversation_may_be_deleted_meanwhile(
     chat: Chat, model: ModelServer, conversation_id: str
 ):
     def delete(id: str) -> None:
-        Conversation.remove(EVERYTHING, conversation_id)
+        conversations.remove(EVERYTHING, conversation_id)
 
     answer = in_mid_answer(chat, model, conversation_id, delete)
     assert_problem(answer, 404, "conversation-not-found")
@@ -155,11 +155,11 @@ def test_the_conversation_may_be_deleted_meanwhile(
 
 def test_the_answer_may_be_deleted_meanwhile(chat: Chat, model: ModelServer, conversation_id: str):
     def delete(id: str) -> None:
-        Message.remove(EVERYTHING, conversation_id, id)
+        messages.remove(EVERYTHING, conversation_id, id)
 
     answer = in_mid_answer(chat, model, conversation_id, delete)
     assert_problem(answer, 404, "message-not-found")
-    assert messages(conversation_id) == [("user", "Hi", "completed")]
+    assert stored(conversation_id) == [("user", "Hi", "completed")]
 
 
 @pytest.mark.parametrize("status", ["completed", "incomplete"])
@@ -167,15 +167,15 @@ def test_the_answer_may_be_stopped_meanwhile(
     chat: Chat, model: ModelServer, conversation_id: str, status: str
 ):
     def stop(id: str) -> None:
-        Message.edit(EVERYTHING, conversation_id, id, status=status)
+        messages.edit(EVERYTHING, conversation_id, id, status=status)
 
     answer = in_mid_answer(chat, model, conversation_id, stop)
     problem = assert_problem(answer, 409, "stream-finished")
     assert problem["message_status"] == status
-    assert messages(conversation_id)[1] == ("assistant", "Hel", status)
+    assert stored(conversation_id)[1] == ("assistant", "Hel", status)
 
 
-def test_a_retry_meanwhile_is_a_conflict_and_asks_nobody(
+def test_a_retry_during_the_first_request_is_a_conflict_and_asks_no_model(
     chat: Chat, model: ModelServer, conversation_id: str
 ):
     def retry(id: str) -> None:
@@ -189,7 +189,9 @@ def test_a_retry_meanwhile_is_a_conflict_and_asks_nobody(
     assert len(model.asked) == 1
 
 
-def test_a_retry_after_a_failure_asks_nobody(chat: Chat, model: ModelServer, conversation_id: str):
+def test_a_retry_after_a_failure_asks_no_model(
+    chat: Chat, model: ModelServer, conversation_id: str
+):
     model.script = lambda reply: reply.begin().say("Hel").cut()
     first = chat(headers=KEY)
     assert_failed(first, conversation_id, "Hel")
@@ -208,7 +210,7 @@ def test_a_retry_after_the_server_died_finds_the_part_that_came(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as dying:
-        dying.setattr("handlers.chat._answer", die)
+        dying.setattr("handlers.llm.turns._answer", die)
         with pytest.raises(KeyboardInterrupt):
             chat(headers=KEY)
     assert_problem(chat(headers=KEY), 409, "request-in-progress")
@@ -217,7 +219,7 @@ def test_a_retry_after_the_server_died_finds_the_part_that_came(
     assert model.asked == []
 
 
-def test_an_unknown_conversation_costs_no_model(api: Api, model: ModelServer):
+def test_a_chat_in_an_unknown_conversation_asks_no_model(api: Api, model: ModelServer):
     answer = api.post(CHAT, {"conversation_id": PROJECT, "content": "Hi"})
     assert_problem(answer, 404, "conversation-not-found")
     assert model.asked == []

@@ -1,4 +1,4 @@
-"""The command line, `python -m db`."""
+"""Tests the command line, `python -m db`."""
 
 import os
 import pty
@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from db import schema
+from db import api_keys, conversations, messages
 from db.__main__ import cli
-from db.api_key import ApiKey
-from db.conversation import Conversation
-from db.database import SqliteStore, database
-from db.message import Draft, Message
+from db.engine.database import database
+from db.engine.sqlite import SqliteStore
+from db.messages import Draft
 from db.scope import EVERYTHING
+from db.upkeep import schema
 
-from .conftest import PROJECT
+from .support.world import PROJECT
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,14 +34,14 @@ def run(*arguments: str) -> Result:
 
 
 def succeed(*arguments: str) -> str:
-    """What it prints on standard output."""
+    """Run a command that must succeed, and return its standard output."""
     result = run(*arguments)
     assert result.exit_code == 0, result.output
     return result.stdout
 
 
 def fail(*arguments: str) -> str:
-    """Its one sentence on standard error."""
+    """Run a command that must fail, and return its one sentence on standard error."""
     result = run(*arguments)
     assert isinstance(result.exception, SystemExit), result.exception
     assert (result.exit_code, result.stdout) == (1, "")
@@ -53,7 +53,7 @@ def fail(*arguments: str) -> str:
 
 @pytest.fixture
 def missing(tmp_path: Path, configure: Callable[..., None]) -> Path:
-    """The file that DATABASE_URL names, and that nobody has made yet."""
+    """The file that DATABASE_URL names. It does not exist yet."""
     configure(database_url=f"sqlite:///{tmp_path}/missing.db")
     return tmp_path / "missing.db"
 
@@ -86,12 +86,12 @@ def test_a_wrong_use_is_explained_and_changes_nothing(arguments: list[str]):
     result = run(*arguments)
     assert result.exit_code == 2
     assert "Error: " in result.stderr
-    assert ApiKey.all() == []
+    assert api_keys.list_all() == []
 
 
 def test_a_new_key_is_alone_on_standard_output_and_opens_everything():
     result = run("create-key")
-    found = ApiKey.find(result.stdout.removesuffix("\n"))
+    found = api_keys.find(result.stdout.removesuffix("\n"))
     assert found is not None
     assert (found.project_id, found.name) == (None, None)
     assert found.id in result.stderr
@@ -100,37 +100,37 @@ def test_a_new_key_is_alone_on_standard_output_and_opens_everything():
 
 def test_a_new_key_may_be_for_one_project_and_have_a_name():
     result = run("create-key", "--project", PROJECT, "--name", "Zoë's phone")
-    found = ApiKey.find(result.stdout.removesuffix("\n"))
+    found = api_keys.find(result.stdout.removesuffix("\n"))
     assert found is not None
     assert (found.project_id, found.name) == (PROJECT, "Zoë's phone")
     assert f"project {PROJECT}" in result.stderr
 
 
-def test_keys_are_listed_in_a_table_that_opens_nothing():
-    plain, web = ApiKey.make(PROJECT, "web")
-    _, old = ApiKey.make()
-    ApiKey.revoke(old.id)
+def test_the_list_of_keys_shows_neither_keys_nor_digests():
+    plain, web = api_keys.make(PROJECT, "web")
+    _, old = api_keys.make()
+    api_keys.revoke(old.id)
     listed = succeed("list-keys")
     header, first, second = (line.split() for line in listed.splitlines())
     assert header == ["ID", "PROJECT", "NAME", "CREATED", "REVOKED"]
     assert first == [web.id, PROJECT, "web", web.created_at]
-    assert second == [old.id, "all", old.created_at, ApiKey.all()[1].revoked_at]
+    assert second == [old.id, "all", old.created_at, api_keys.list_all()[1].revoked_at]
     assert plain not in listed
     assert web.digest not in listed
 
 
 def test_the_tables_columns_are_below_their_headings():
-    ApiKey.make(PROJECT, "web")
-    ApiKey.make()
+    api_keys.make(PROJECT, "web")
+    api_keys.make()
     header, *rows = succeed("list-keys").splitlines()
     for row in rows:
         assert row[header.index("CREATED") :].startswith("20")
 
 
 def test_a_revoked_key_opens_nothing():
-    plain, row = ApiKey.make()
+    plain, row = api_keys.make()
     assert row.id in succeed("revoke-key", row.id)
-    assert ApiKey.find(plain) is None
+    assert api_keys.find(plain) is None
 
 
 def test_a_key_that_does_not_exist_cannot_be_revoked():
@@ -157,7 +157,7 @@ def test_a_command_that_needs_the_schema_brings_it_up_to_date(missing: Path, com
 
 
 def facts() -> dict[str, str]:
-    """What status prints, by the word that each line begins with."""
+    """Return what `status` prints, by the first word of each line."""
     found = {}
     for line in succeed("status").splitlines():
         word, found[word] = line.split(maxsplit=1)
@@ -166,8 +166,8 @@ def facts() -> dict[str, str]:
 
 def test_status_says_what_is_there(store: SqliteStore):
     for _ in range(2):
-        id = Conversation.start(EVERYTHING, "p").id
-        Message.append(EVERYTHING, id, [Draft("user", "Hello"), Draft("assistant", "Hello!")])
+        id = conversations.start(EVERYTHING, "p").id
+        messages.append(EVERYTHING, id, [Draft("user", "Hello"), Draft("assistant", "Hello!")])
     assert facts() == {
         "database": store.place,
         "engine": "sqlite",
@@ -198,7 +198,7 @@ def test_status_applies_no_migration(missing: Path):
     ],
 )
 @pytest.mark.parametrize("command", ["migrate", "create-key", "list-keys"])
-def test_a_database_that_cannot_be_used_is_told_in_one_sentence(
+def test_a_database_that_cannot_be_used_is_reported_in_one_sentence(
     configure: Callable[..., None], command: str, url: str, said: str
 ):
     configure(database_url=url)
@@ -207,7 +207,7 @@ def test_a_database_that_cannot_be_used_is_told_in_one_sentence(
     assert "secret" not in sentence
 
 
-def test_a_file_that_cannot_be_made_is_told_in_one_sentence(missing: Path):
+def test_a_file_that_cannot_be_made_is_reported_in_one_sentence(missing: Path):
     missing.symlink_to("/nowhere/at/all.db")
     for command in ("migrate", "create-key", "list-keys"):
         assert fail(command) == f"{missing} cannot be used: unable to open database file.\n"
@@ -220,18 +220,18 @@ def test_a_file_that_is_no_database_is_left_alone(missing: Path):
     assert missing.read_text() == "Dear diary, " * 100
 
 
-def test_a_database_that_stays_locked_is_told_in_one_sentence(
+def test_a_database_that_stays_locked_is_reported_in_one_sentence(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setitem(SqliteStore.PRAGMAS, "busy_timeout", 20)
     with closing(sqlite3.connect(store.place)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert fail("create-key") == f"{store.place} cannot be used: database is locked.\n"
-        succeed("list-keys")  # reading goes on
+        succeed("list-keys")  # reads still work
     succeed("create-key")
 
 
-def test_a_bad_setting_is_told_in_one_sentence(configure: Callable[..., None]):
+def test_a_bad_setting_is_reported_in_one_sentence(configure: Callable[..., None]):
     configure(stream_timeout="never")
     assert fail("status").startswith("STREAM_TIMEOUT is not usable: ")
 
@@ -282,7 +282,7 @@ def process(*arguments: str, stderr: int = subprocess.PIPE) -> subprocess.Comple
 def test_a_shell_can_take_the_key_from_standard_output():
     ended = process("create-key", "--name", "shell")
     assert ended.returncode == 0, ended.stderr
-    assert [ApiKey.find(line).name for line in ended.stdout.splitlines()] == ["shell"]
+    assert [api_keys.find(line).name for line in ended.stdout.splitlines()] == ["shell"]
 
 
 def test_a_shell_sees_one_line_and_exit_code_1_where_it_fails():

@@ -1,4 +1,4 @@
-"""Time stamps and ids: their form, and that they only ever grow."""
+"""Tests the form of time stamps and ids, and that they only grow."""
 
 import re
 import time
@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 
 import pytest
 
+from db import conversations, messages
 from db.clock import ago, new_id, now
-from db.conversation import Conversation, later
-from db.message import Draft, Message
+from db.engine.database import transaction
+from db.messages import Draft
 from db.scope import EVERYTHING
 
-from .conftest import Clock
+from .support.clock import Clock
 
 AN_HOUR = 3600
 
@@ -70,7 +71,7 @@ def test_ids_grow_when_the_clock_goes_back(monkeypatch: pytest.MonkeyPatch):
     assert {uuid.UUID(id).version for id in ids} == {7}
 
 
-# In a process that has made no id before (see `clock`), whose time is not reached by far.
+# `clock` resets the newest id of the process. The ids below are from the far future.
 @pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize(
     ("last", "next_one"),
@@ -84,7 +85,7 @@ def test_an_id_follows_one_from_a_machine_whose_clock_is_ahead(last: str, next_o
     assert new_id(after=last) == next_one
 
 
-def test_an_id_after_an_old_one_is_of_its_own_time():
+def test_an_id_after_an_old_one_has_the_present_time():
     floor = new_id()
     assert new_id(after="0198c5a6-0000-7000-8000-000000000000") > floor
 
@@ -93,16 +94,19 @@ def test_later_never_goes_back(clock: Clock):
     before = now()
     clock.move(-AN_HOUR)
     assert now() < before
+    later = transaction(conversations.later)
     assert later(before) == before
     clock.move(2 * AN_HOUR)
     assert later(before) > before
 
 
 def test_a_conversation_keeps_its_order_when_the_clock_goes_back(clock: Clock):
-    started = Conversation.start(EVERYTHING, "p")
-    first, second = Message.append(EVERYTHING, started.id, [Draft("user", "1"), Draft("user", "2")])
+    started = conversations.start(EVERYTHING, "p")
+    first, second = messages.append(
+        EVERYTHING, started.id, [Draft("user", "1"), Draft("user", "2")]
+    )
     clock.move(-AN_HOUR)
-    (third,) = Message.append(EVERYTHING, started.id, [Draft("user", "3")])
-    renamed = Conversation.change(EVERYTHING, started.id, title="Later")
+    (third,) = messages.append(EVERYTHING, started.id, [Draft("user", "3")])
+    renamed = conversations.change(EVERYTHING, started.id, title="Later")
     assert first.id < second.id < third.id
     assert started.updated_at <= second.created_at <= third.created_at <= renamed.updated_at

@@ -1,52 +1,37 @@
-"""Many at the same moment, in threads and in processes: nothing collides, vanishes or reorders."""
+"""Tests concurrent requests: no write is lost, doubled or out of order."""
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from app import app
-from db import writer
+from db import conversations, messages, streams
 from db.clock import new_id
-from db.conversation import Conversation
-from db.database import database
+from db.engine.connect import Store
+from db.engine.database import database
 from db.errors import ConversationNotFound, OffsetConflict, StalePrecondition
-from db.event import Event
-from db.idempotency_key import IdempotencyKey
-from db.message import Draft, Message
+from db.messages import Draft
+from db.models import Conversation, Event, IdempotencyKey, Message, Stream
 from db.scope import EVERYTHING
 from db.settings import settings
-from db.stream import Stream
+from db.startup import open_store
 
-from .clients import Api, InProcess
-from .conftest import PROJECT, Clock
-from .processes import Server, append_messages, processes
-from .test_events import Follower, stored
-from .test_streams import Writer, events_left
+from .support.clients import Api, InProcess
+from .support.clock import Clock
+from .support.followers import Follower, stored
+from .support.processes import Server, append_messages, processes
+from .support.threads import at_once
+from .support.world import PROJECT
+from .support.writer import Writer, events_left
 
-T = TypeVar("T")
 CONVERSATIONS = "/api/v1/conversations"
 HELLO = {"role": "user", "content": "Hello"}
-
-
-def at_once(*jobs: Callable[[], T]) -> list[T]:
-    """Run each job in a thread of its own, all from one moment on; their results."""
-    gate = threading.Barrier(len(jobs))
-
-    def run(job: Callable[[], T]) -> T:
-        gate.wait()
-        try:
-            return job()
-        finally:
-            database.close()
-
-    with ThreadPoolExecutor(len(jobs)) as pool:
-        return list(pool.map(run, jobs))
 
 
 @pytest.fixture
@@ -56,10 +41,34 @@ def streaming(conversation_id: str) -> Writer:
     return writer
 
 
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Every test runs on both engines."""
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def store(
+    engine: str, configure: Callable[..., None], request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Store]:
+    is_file = engine == "sqlite"
+    url = f"sqlite:///{tmp_path}/confab.db" if is_file else request.getfixturevalue("postgres_url")
+    configure(database_url=url)
+    store = open_store(settings())
+    yield store
+    store.close_all()
+    database.initialize(None)
+
+
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
-    """Four processes that serve one database."""
-    url = f"sqlite:///{tmp_path_factory.mktemp('servers')}/confab.db"
+def servers(
+    engine: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[Server]]:
+    """Four server processes on one database."""
+    if engine == "sqlite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('servers')}/confab.db"
+    else:
+        url = request.getfixturevalue("postgres").migrated()
     with ExitStack() as stack:
         started = [Server(url).start() for _ in range(4)]
         for server in started:
@@ -67,12 +76,12 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
         yield [server.wait() for server in started]
 
 
-# The messages that each kind of request leaves.
+# How many messages each kind of request creates.
 LEAVES = {"create": 0, "append": 1, "batch": 3, "chat": 2}
 
 
 def request_of(kind: str, project_id: str, conversation_id: str) -> tuple[str, Any]:
-    """Path and body."""
+    """Return the path and the body of a request."""
     messages = f"{CONVERSATIONS}/{conversation_id}/messages"
     return {
         "create": (CONVERSATIONS, {"project_id": project_id}),
@@ -83,7 +92,7 @@ def request_of(kind: str, project_id: str, conversation_id: str) -> tuple[str, A
 
 
 def assert_one_effect(answers: list[tuple[int, bytes]]) -> None:
-    """Every answer is the first one again, or a 409."""
+    """Assert that all answers are the same, except for 409s."""
     done = {answer for answer in answers if answer[0] != 409}
     assert len(done) == 1, answers
     assert done.pop()[0] in (200, 201)
@@ -117,7 +126,7 @@ def test_twelve_copies_of_a_post_to_four_processes_have_one_effect(
         path, body = request_of(kind, project_id, made["id"])
 
         def send(client: httpx.Client) -> tuple[int, bytes]:
-            client.get("/health")  # so that all are connected
+            client.get("/health")  # opens the connection
             gate.wait()
             answer = client.post(path, json=body, headers={"Idempotency-Key": project_id})
             return answer.status_code, answer.content
@@ -130,8 +139,8 @@ def test_twelve_copies_of_a_post_to_four_processes_have_one_effect(
 
 
 def assert_kept(conversation_id: str, written: dict[str, list[str]]) -> None:
-    """All that was `written` is there, by each writer in its order; ids and positions grow."""
-    rows = Message.page_for(EVERYTHING, conversation_id, limit=10_000).rows
+    """Assert that all `written` messages are stored in each writer's order, with growing ids."""
+    rows = messages.page_for(EVERYTHING, conversation_id, limit=10_000).rows
     assert [row.position for row in rows] == list(range(1, len(rows) + 1))
     assert [row.id for row in rows] == sorted(row.id for row in rows)
     kept: dict[str, list[str]] = {name: [] for name in written}
@@ -149,7 +158,7 @@ def test_eight_processes_append_to_one_conversation(conversation_id: str):
         written = dict(zip(names, pool.map(append, names), strict=True))
     assert sum(map(len, written.values())) == 800
     assert_kept(conversation_id, written)
-    conversation = Conversation.find(EVERYTHING, conversation_id)
+    conversation = conversations.find(EVERYTHING, conversation_id)
     assert conversation.version == 800
     assert conversation.last_message_id == max(id for ids in written.values() for id in ids)
 
@@ -159,7 +168,7 @@ def test_twelve_threads_append_to_one_conversation(conversation_id: str):
         ids = []
         for number in range(25):
             draft = Draft("user", f"{name} {number}")
-            ids += [row.id for row in Message.append(EVERYTHING, conversation_id, [draft])]
+            ids += [row.id for row in messages.append(EVERYTHING, conversation_id, [draft])]
         return ids
 
     names = [f"writer-{number}" for number in range(12)]
@@ -171,10 +180,10 @@ def test_batches_are_not_torn_apart(conversation_id: str):
     def append(name: str) -> None:
         for _ in range(5):
             drafts = [Draft("user", name)] * 10
-            Message.append(EVERYTHING, conversation_id, drafts)
+            messages.append(EVERYTHING, conversation_id, drafts)
 
     at_once(*(partial(append, str(number)) for number in range(6)))
-    names = [row.content for row in Message.page_for(EVERYTHING, conversation_id, limit=300).rows]
+    names = [row.content for row in messages.page_for(EVERYTHING, conversation_id, limit=300).rows]
     assert len(names) == 300
     assert all(len(set(names[start : start + 10])) == 1 for start in range(0, 300, 10))
 
@@ -182,14 +191,14 @@ def test_batches_are_not_torn_apart(conversation_id: str):
 def test_of_two_changes_with_one_etag_one_is_refused(conversation_id: str):
     def rename(title: str) -> str | None:
         try:
-            Conversation.change(EVERYTHING, conversation_id, (0).__eq__, title=title)
+            conversations.change(EVERYTHING, conversation_id, (0).__eq__, title=title)
         except StalePrecondition:
             return None
         return title
 
     titles = at_once(*(partial(rename, f"Title {number}") for number in range(12)))
     (title,) = filter(None, titles)
-    assert Conversation.find(EVERYTHING, conversation_id).title == title
+    assert conversations.find(EVERYTHING, conversation_id).title == title
 
 
 def test_copies_of_a_piece_are_stored_once(streaming: Writer):
@@ -226,7 +235,7 @@ def test_many_who_find_a_writer_silent_finish_its_message_once(streaming: Writer
 
 
 def test_a_conversation_that_is_deleted_takes_all_along(conversation_id: str):
-    """Whoever appends meanwhile is told; nothing is left behind."""
+    """Writers get ConversationNotFound, and no row is left behind."""
 
     def write() -> None:
         with suppress(ConversationNotFound):
@@ -237,7 +246,7 @@ def test_a_conversation_that_is_deleted_takes_all_along(conversation_id: str):
     def delete() -> None:
         while not Message.select().count():
             pass
-        Conversation.remove(EVERYTHING, conversation_id)
+        conversations.remove(EVERYTHING, conversation_id)
 
     at_once(write, write, delete, write)
     for table in (Message, Event, Stream):
@@ -245,7 +254,7 @@ def test_a_conversation_that_is_deleted_takes_all_along(conversation_id: str):
 
 
 def test_readers_keep_up_with_writers_in_other_threads(conversation_id: str):
-    """Streams, edits and deletions by six, read by four: each look shows one moment."""
+    """Six writers stream, edit and delete. Four readers see one consistent state at each look."""
     ended = threading.Event()
 
     def write(name: str) -> None:
@@ -260,7 +269,7 @@ def test_readers_keep_up_with_writers_in_other_threads(conversation_id: str):
                 answer.edit(status="in_progress")
                 answer.append("!", "incomplete")
             elif round_ % 3 == 2:
-                Message.remove(EVERYTHING, conversation_id, answer.id)
+                messages.remove(EVERYTHING, conversation_id, answer.id)
 
     def follow() -> Any:
         reader = Follower(conversation_id)
@@ -280,13 +289,13 @@ def test_readers_keep_up_with_writers_in_other_threads(conversation_id: str):
 
 
 def test_a_stream_is_finished_by_its_writer_or_by_its_reader(conversation_id: str, clock: Clock):
-    """Both at the same moment; whoever comes second agrees."""
+    """Both finish it at the same moment. The second one accepts the first one's result."""
     for _ in range(10):
         answer = Writer(conversation_id, "Hello")
         clock.move(seconds=61)
         database.close()
         at_once(
-            partial(writer.finish_silent, conversation_id),
+            partial(streams.finish_silent, conversation_id),
             lambda answer=answer: answer.edit(content="Bye", status="completed"),
             lambda answer=answer: answer.text,
         )

@@ -1,25 +1,25 @@
-"""The first API's list of conversations, paged by number."""
+"""Tests the list of `/api/v1/conversations`, which is paged by number."""
 
 import re
 
 import pytest
 from playhouse.test_utils import assert_query_count
 
-from db.conversation import Conversation
-from db.message import Draft, Message
+from db import conversations, messages
+from db.messages import Draft
 from db.scope import EVERYTHING
 from handlers.conversations import CONVERSATIONS, ConversationListQuery, list_conversations
 from handlers.http.caller import Caller
 from handlers.http.problems import Problem
 
-from .clients import Api, assert_problem
-from .conftest import OTHER_PROJECT, PROJECT
+from .support.clients import Api, assert_problem
+from .support.world import OTHER_PROJECT, PROJECT
 
 FIELDS = ["id", "project_id", "title", "messages", "created_at", "updated_at"]
 
 
 def create(caller: Caller, project_id: str = PROJECT) -> str:
-    return Conversation.start(caller.scope, project_id).id
+    return conversations.start(caller.scope, project_id).id
 
 
 def listed(caller: Caller, **query: object) -> list[str]:
@@ -29,7 +29,7 @@ def listed(caller: Caller, **query: object) -> list[str]:
 
 
 def say(id: str, *contents: str) -> None:
-    Message.append(EVERYTHING, id, [Draft("user", content) for content in contents])
+    messages.append(EVERYTHING, id, [Draft("user", content) for content in contents])
 
 
 def test_a_list_has_the_newest_first_with_their_messages(anyone: Caller):
@@ -57,7 +57,7 @@ def test_an_empty_list(api: Api):
     assert "link" not in answer.headers
 
 
-def test_a_list_is_of_one_project_or_of_all_the_caller_may_see(
+def test_a_list_covers_one_project_or_all_that_the_caller_may_see(
     alice: Caller, bob: Caller, anyone: Caller
 ):
     hers, his = create(alice), create(bob)
@@ -80,7 +80,7 @@ def test_without_messages_no_message_row_is_read(anyone: Caller):
 
 def test_archived_ones_are_listed_too(anyone: Caller):
     id = create(anyone)
-    Conversation.change(EVERYTHING, id, is_archived=True)
+    conversations.change(EVERYTHING, id, is_archived=True)
     assert listed(anyone) == [id]
 
 
@@ -141,10 +141,10 @@ def test_a_list_that_is_invalid_is_refused(api: Api, query: dict[str, object]):
 
 @pytest.mark.parametrize("skip", [0, 10])
 @pytest.mark.parametrize("limit", [1, 50])
-def test_a_list_takes_as_many_queries_whatever_its_size(anyone: Caller, skip: int, limit: int):
+def test_a_list_takes_the_same_number_of_queries_at_any_size(anyone: Caller, skip: int, limit: int):
     for _ in range(60):
         say(create(anyone), "one", "two")
     query = ConversationListQuery(skip=skip, limit=limit)
-    with assert_query_count(3 if skip else 2):  # where it begins, conversations, messages
+    with assert_query_count(3 if skip else 2):  # the first row, the conversations, their messages
         page = list_conversations(anyone, query).body
     assert [len(shown.messages) for shown in page.conversations] == [2] * limit

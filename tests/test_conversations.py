@@ -1,4 +1,4 @@
-"""The first API: conversations with their messages, paged by number."""
+"""Tests `/api/v1/conversations`: how callers create, get, change and delete a conversation."""
 
 import re
 from dataclasses import asdict, replace
@@ -7,10 +7,10 @@ import pytest
 from playhouse.test_utils import assert_query_count
 from pydantic import ValidationError
 
-from db.conversation import Conversation
+from db import conversations, messages
 from db.errors import ConversationNotFound
-from db.event import Event
-from db.message import Draft, Message
+from db.messages import Draft
+from db.models import Conversation, Event, Message
 from db.scope import EVERYTHING
 from handlers.conversations import (
     CONVERSATIONS,
@@ -27,8 +27,9 @@ from handlers.http.caller import Caller
 from handlers.http.preconditions import IfMatch, IfNoneMatch
 from handlers.http.problems import Problem
 
-from .clients import Api, assert_problem
-from .conftest import OTHER_PROJECT, PROJECT, Clock
+from .support.clients import Api, assert_problem
+from .support.clock import Clock
+from .support.world import OTHER_PROJECT, PROJECT
 
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -48,7 +49,7 @@ def change(caller: Caller, id: str, **fields: object) -> ConversationResponse:
 
 
 def say(id: str, *contents: str) -> None:
-    Message.append(EVERYTHING, id, [Draft("user", content) for content in contents])
+    messages.append(EVERYTHING, id, [Draft("user", content) for content in contents])
 
 
 def test_a_new_conversation_has_the_documented_fields_in_order(api: Api):
@@ -104,7 +105,7 @@ def test_ids_sort_by_age(anyone: Caller):
 
 def test_a_user_makes_conversations_in_their_own_name(alice: Caller, bob: Caller, anyone: Caller):
     id = create(alice)
-    assert Conversation.find(EVERYTHING, id).user_id == "alice"
+    assert conversations.find(EVERYTHING, id).user_id == "alice"
     assert get(alice, id) == get(anyone, id)
     with pytest.raises(ConversationNotFound):
         get(bob, id)
@@ -124,7 +125,9 @@ def test_a_conversation_is_shown_with_its_messages_oldest_first(anyone: Caller):
 
 
 @pytest.mark.parametrize("path", ["{}", "{}/"])
-def test_getting_one_that_is_there_and_one_that_is_not(api: Api, anyone: Caller, path: str):
+def test_an_existing_conversation_is_found_and_an_unknown_one_is_not(
+    api: Api, anyone: Caller, path: str
+):
     id = create(anyone)
     answer = api.get(f"{CONVERSATIONS}/{path.format(id)}")
     assert answer.status == 200
@@ -143,15 +146,15 @@ def test_without_messages_no_message_row_is_read(anyone: Caller):
     assert shown.messages == []
 
 
-def test_what_is_absent_stays_and_null_clears(anyone: Caller):
+def test_absent_fields_stay_and_null_clears_a_field(anyone: Caller):
     id = create(anyone, "Planning")
     assert change(anyone, id, is_archived=True).title == "Planning"
-    assert Conversation.find(EVERYTHING, id).is_archived
+    assert conversations.find(EVERYTHING, id).is_archived
     assert change(anyone, id, title="  Plans ").title == "Plans"
     assert change(anyone, id, title=None).title is None
-    assert Conversation.find(EVERYTHING, id).is_archived
+    assert conversations.find(EVERYTHING, id).is_archived
     assert change(anyone, id, is_archived=False).title is None
-    assert not Conversation.find(EVERYTHING, id).is_archived
+    assert not conversations.find(EVERYTHING, id).is_archived
 
 
 def test_a_change_moves_updated_at_and_leaves_the_rest(anyone: Caller, clock: Clock):
@@ -165,12 +168,12 @@ def test_a_change_moves_updated_at_and_leaves_the_rest(anyone: Caller, clock: Cl
     assert after == get(anyone, id)
 
 
-def test_a_change_to_what_is_there_already_is_none(anyone: Caller):
+def test_a_change_to_the_same_values_changes_nothing(anyone: Caller):
     id = create(anyone, "Planning")
-    before = Conversation.find(EVERYTHING, id)
+    before = conversations.find(EVERYTHING, id)
     change(anyone, id)
     change(anyone, id, title=" Planning", is_archived=False)
-    assert Conversation.find(EVERYTHING, id) == before
+    assert conversations.find(EVERYTHING, id) == before
     assert Event.select().count() == 0
 
 
@@ -196,11 +199,11 @@ def test_changing_and_deleting_over_http(api: Api, anyone: Caller):
         assert_problem(answer, 404, "conversation-not-found")
 
 
-def test_a_deleted_conversation_takes_all_of_its_own_along_and_nothing_else(anyone: Caller):
+def test_a_deleted_conversation_takes_its_own_rows_along_and_no_others(anyone: Caller):
     gone, kept = create(anyone), create(anyone)
     for id in (gone, kept):
         say(id, "one")
-        Message.append(EVERYTHING, id, [Draft("assistant", "two", "in_progress")])
+        messages.append(EVERYTHING, id, [Draft("assistant", "two", "in_progress")])
         change(anyone, id, title="Plans")
     before = get(anyone, kept)
     delete_conversation(anyone, gone, IfMatch())

@@ -1,4 +1,4 @@
-"""A server that is killed, again and again, while many write: what it acknowledged is there."""
+"""Tests that acknowledged writes survive a server that is killed many times."""
 
 import random
 import threading
@@ -10,36 +10,36 @@ from typing import Any
 import httpx
 import pytest
 
-from db.database import SqliteStore
-from db.message import Message
+from db import messages
+from db.engine.sqlite import SqliteStore
 from db.scope import EVERYTHING
 
-from .processes import PATIENCE, Server
-from .readers import Reader
-from .test_events import stored
+from .support.followers import stored
+from .support.processes import PATIENCE, Server
+from .support.readers import Reader
 
-WRITERS = 5  # of messages, and as many of streams
-WRITES = 50  # by each
+WRITERS = 5  # of messages, and as many again of streams
+WRITES = 50  # by each writer
 KILLS = 10
 
 
 @pytest.fixture
 def server(store: SqliteStore) -> Iterator[Server]:
-    store.close_all()  # a file that nobody else has open is recovered by the server itself
+    store.close_all()  # so that the server itself recovers the file
     with Server(f"sqlite:///{store.place}") as server:
         yield server
         store.close_all()
 
 
 class Acknowledged:
-    """Requests that are repeated until they are answered, and counted then."""
+    """Repeats requests until they are answered, and counts the answers."""
 
     def __init__(self, server: Server, conversation_id: str) -> None:
         self.url = f"{server.url}/api/v1/conversations/{conversation_id}"
         self.count = threading.Semaphore(0)
 
     def append(self, name: str) -> list[str]:
-        """Append messages; returns their ids."""
+        """Append messages and return their ids."""
         with httpx.Client() as client:
             return [
                 self._post(client, "/messages", {"role": "user", "content": f"{name} {n}"})["id"]
@@ -47,7 +47,7 @@ class Acknowledged:
             ]
 
     def stream(self, name: str) -> str:
-        """Stream one message; returns its id."""
+        """Stream one message and return its id."""
         with httpx.Client() as client:
             draft = {"role": "assistant", "content": f"{name}:", "status": "in_progress"}
             id, length = self._post(client, "/messages", draft)["id"], len(name) + 1
@@ -59,7 +59,7 @@ class Acknowledged:
             return str(id)
 
     def _post(self, client: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        # The append of a piece is safe to repeat by itself; a message has its key.
+        # A piece is safe to repeat because of its offset. A message needs a key.
         headers = {} if path.endswith("/append") else {"Idempotency-Key": body["content"]}
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -75,7 +75,7 @@ class Acknowledged:
 
 
 def follow(url: str, ended: threading.Event) -> Reader:
-    """Follow the events over all connections that are cut, to the end."""
+    """Follow the events to the end, and reconnect when a connection is cut."""
     reader = Reader()
     deadline = time.monotonic() + PATIENCE
     with httpx.Client() as client:
@@ -123,7 +123,7 @@ def test_what_was_acknowledged_survives_sigkill(
     server.kill()
 
     assert store.execute_sql("PRAGMA integrity_check").fetchall() == [("ok",)]
-    rows = Message.page_for(EVERYTHING, conversation_id, limit=2 * total).rows
+    rows = messages.page_for(EVERYTHING, conversation_id, limit=2 * total).rows
     assert [row.id for row in rows] == sorted(row.id for row in rows)
     contents = {row.id: row.content for row in rows}
     assert len(contents) == WRITERS * (WRITES + 1)

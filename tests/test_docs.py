@@ -1,4 +1,4 @@
-"""README says what is true: its commands run, its answers have the printed fields."""
+"""Tests that README's commands run and that the answers have the printed fields."""
 
 import json
 import re
@@ -9,12 +9,13 @@ from string import Template
 
 import pytest
 
-from db.api_key import ApiKey
-from db.database import database, open_store
+from db import api_keys
+from db.engine.database import database
 from db.settings import Settings
+from db.startup import open_store
 
-from .clients import Answer, curl
-from .processes import ROOT, Server
+from .support.clients import Answer, curl
+from .support.processes import ROOT, Server
 
 README = (ROOT / "README.md").read_text()
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
@@ -25,7 +26,7 @@ COMMAND = re.compile(r"(?:[^\\\n]|\\.)+(?:\\\n(?:[^\\\n]|\\.)+)*", re.DOTALL)
 def key(tmp_path: Path) -> str:
     url = f"sqlite:///{tmp_path}/readme.db"
     with closing(open_store(Settings(database_url=url))):
-        plain, _ = ApiKey.make()
+        plain, _ = api_keys.make()
     database.initialize(None)
     return plain
 
@@ -37,7 +38,7 @@ def server(tmp_path: Path, key: str) -> Iterator[Server]:
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:
-    """README's curl commands, each with the fields of the answer that is printed below it."""
+    """Yield README's curl commands, each with the fields of the answer printed below it."""
     blocks = BLOCK.findall(README)
     for (language, text), (following, printed) in zip(blocks, [*blocks[1:], ("", "")], strict=True):
         if language == "sh":
@@ -60,7 +61,7 @@ def test_the_examples_run_one_after_the_other_and_answer_as_printed(server: Serv
 
 
 def _learned(answer: Answer, server: Server) -> dict[str, str]:
-    """What a reader copies from an answer into the next command."""
+    """Return what a reader copies from an answer into the next command."""
     if answer.headers["content-type"] != "application/json":
         return {}
     if answer.json.get("messages") == []:

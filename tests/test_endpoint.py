@@ -4,13 +4,16 @@ import pytest
 from chalice.app import Chalice
 from pydantic import BaseModel, Field
 
+from handlers.http import waiting
 from handlers.http.caller import AnyCaller, Caller
-from handlers.http.endpoint import ANY, MAX_BODY, Headers, Reply, endpoint
+from handlers.http.endpoint import ANY, MAX_BODY_BYTES, Reply, endpoint
+from handlers.http.headers import Headers
 from handlers.http.middleware import serve
 from handlers.http.openapi import describe
+from handlers.http.problems import Problem
 from handlers.http.types import Strict, Text
 
-from .clients import Api, InProcess, assert_problem
+from .support.clients import Api, InProcess, assert_problem
 
 
 class ThingQuery(Strict):
@@ -58,6 +61,24 @@ def make_thing(
 @endpoint(status=204)
 def forget_things(caller: AnyCaller) -> None:
     """Forget all things."""
+
+
+@app.route("/projects/{project_id}/things", methods=["GET", "POST"], content_types=ANY)
+@endpoint()
+def count_things(project_id: Text) -> int:
+    """The number of a project's things, for everybody."""
+    counted.append(project_id)
+    return len(counted)
+
+
+@app.route("/projects/{project_id}/mine", methods=["GET"], content_types=ANY)
+@endpoint()
+def show_scope(caller: AnyCaller, project_id: Text) -> list[str | None]:
+    """Whose things the caller sees."""
+    return list(caller.scope)
+
+
+counted: list[str] = []
 
 
 @pytest.fixture
@@ -139,8 +160,8 @@ def test_another_media_type_is_refused(things: Api, content_type: str):
 
 def test_a_body_has_at_most_six_million_bytes(things: Api):
     body = b'{"name": "x"}'
-    assert things.post("/things/1", body=body.ljust(MAX_BODY)).status == 201
-    answer = things.post("/things/1", body=body.ljust(MAX_BODY + 1))
+    assert things.post("/things/1", body=body.ljust(MAX_BODY_BYTES)).status == 201
+    answer = things.post("/things/1", body=body.ljust(MAX_BODY_BYTES + 1))
     assert_problem(answer, 413, "payload-too-large")
 
 
@@ -211,3 +232,41 @@ def test_a_new_route_is_on_the_page_with_all_it_takes_and_answers():
         "Location", "Idempotent-Replayed", "X-Request-Id"
     }  # fmt: skip
     assert describe(app)["components"]["schemas"]["Thing"]["required"][-1] == "class"
+
+
+def test_a_route_may_name_a_project_and_ask_for_no_caller(things: Api):
+    assert things.get("/projects/p/things").status == 200
+
+
+def test_a_route_without_a_caller_takes_an_idempotency_key(things: Api):
+    key = {"Idempotency-Key": "k", "X-API-Key": None}
+    first = things.post("/projects/p/things", headers=key)
+    again = things.post("/projects/p/things", headers=key)
+    assert (first.status, again.status) == (200, 200)
+    assert again.body == first.body
+    assert again.headers["idempotent-replayed"] == "true"
+    assert things.post("/projects/p/things", headers={"Idempotency-Key": "l"}).body != first.body
+
+
+def test_the_caller_is_narrowed_to_the_paths_project(things: Api, anyone: Caller, alice: Caller):
+    assert things.get("/projects/p/mine", headers={"X-User-Id": "zoe"}).json == ["p", "zoe"]
+    assert show_scope(anyone, "p") == ["p", None]
+    with pytest.raises(Problem, match="does not open project"):
+        show_scope(alice, "p")
+
+
+def test_an_endpoint_that_waits_makes_way_first(things: Api):
+    calls: list[str] = []
+
+    @endpoint(waits=True)
+    def wait(caller: AnyCaller) -> None:
+        calls.append("waited")
+
+    app.route(f"/waits/{id(calls)}", methods=["GET"], content_types=ANY)(wait)
+    token = waiting.make_way.set(lambda: calls.append("made way"))
+    try:
+        assert Api(InProcess(app), things.headers).get(f"/waits/{id(calls)}").status == 200
+        assert things.delete("/things").status == 204
+    finally:
+        waiting.make_way.reset(token)
+    assert calls == ["made way", "waited"]

@@ -1,33 +1,30 @@
-"""Every problem of every route: provoked there, in the one shape, and on the API's page."""
+"""Tests every problem on every route: its shape, and that the OpenAPI document has it."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-import peewee
 import pytest
 from chalice.app import RouteEntry
 
 from app import app
-from db import writer
+from db import conversations, messages, streams
 from db.clock import new_id
-from db.conversation import Conversation
-from db.message import Message
+from db.errors import Unavailable
 from db.scope import EVERYTHING
-from handlers import chat
 from handlers.http import middleware, problems
-from handlers.http.endpoint import MAX_BODY
+from handlers.http.endpoint import MAX_BODY_BYTES
 from handlers.http.openapi import describe
 from handlers.http.problems import Kind
+from handlers.llm import turns
 
-from .clients import Answer, Api, assert_problem
-from .conftest import PROJECT
-from .world import ROUTES, USER, World, make_world, name_of, request_for
+from .support.clients import Answer, Api, assert_problem
+from .support.world import PROJECT, ROUTES, USER, World, make_world, name_of, request_for
 
 KINDS = [value for value in vars(problems).values() if isinstance(value, Kind)]
 
 
 class Scene(NamedTuple):
-    """A route with all that is needed to make a request to it go wrong."""
+    """A route, and all that is needed to make a request to it fail."""
 
     route: RouteEntry
     api: Api
@@ -71,7 +68,7 @@ def reuse_a_key(scene: Scene) -> Answer:
 
 def answer_too_much(scene: Scene) -> Answer:
     scene.monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "confab")
-    scene.monkeypatch.setattr(middleware, "MAX_RESPONSE", 3)
+    scene.monkeypatch.setattr(middleware, "MAX_RESPONSE_BYTES", 3)
     return scene.send()
 
 
@@ -85,10 +82,10 @@ def meddle_with_the_answer(scene: Scene, meddle: Callable[[str, str], object]) -
     def ask(history: object) -> Iterator[str]:
         yield "Hel"
         id = scene.world.conversation_id
-        meddle(id, str(Conversation.find(EVERYTHING, id).last_message_id))
+        meddle(id, str(conversations.find(EVERYTHING, id).last_message_id))
         yield "lo"
 
-    scene.monkeypatch.setattr(chat, "ask", ask)
+    scene.monkeypatch.setattr(turns, "ask", ask)
     return scene.send()
 
 
@@ -99,7 +96,7 @@ def repeat_while_the_first_runs(scene: Scene) -> Answer:
         answers.append(scene.send_with(Idempotency_Key="k"))
         return ["Hello"]
 
-    scene.monkeypatch.setattr(chat, "ask", ask)
+    scene.monkeypatch.setattr(turns, "ask", ask)
     assert scene.send_with(Idempotency_Key="k").status == 200
     return answers[0]
 
@@ -126,22 +123,22 @@ PROVOKE: dict[Kind, Callable[[Scene], Answer]] = {
     problems.STREAM_FINISHED: append_to_a_finished_message,
     problems.REQUEST_IN_PROGRESS: repeat_while_the_first_runs,
     problems.STALE_PRECONDITION: lambda scene: scene.send_with(If_Match='"99"'),
-    problems.PAYLOAD_TOO_LARGE: lambda scene: scene.send(body=b" " * (MAX_BODY + 1)),
+    problems.PAYLOAD_TOO_LARGE: lambda scene: scene.send(body=b" " * (MAX_BODY_BYTES + 1)),
     problems.UNSUPPORTED_MEDIA_TYPE: lambda scene: scene.send_with(Content_Type="text/xml"),
     problems.INVALID: lambda scene: scene.send(unknown_parameter=1),
     problems.IDEMPOTENCY_KEY_REUSED: reuse_a_key,
     problems.RESPONSE_TOO_LARGE: answer_too_much,
     problems.INTERNAL: lambda scene: scene.fails_with(RuntimeError("the password is tiger")),
     problems.MODEL_FAILED: ask_a_model_that_is_away,
-    problems.UNAVAILABLE: lambda scene: scene.fails_with(peewee.OperationalError("locked")),
+    problems.UNAVAILABLE: lambda scene: scene.fails_with(Unavailable("locked")),
 }
-# A chat writes a message of its own.
+# A chat writes its own message, so these problems come from changes to that message.
 IN_CHAT: dict[Kind, Callable[[str, str], object]] = {
-    problems.NO_MESSAGE: lambda *message: Message.remove(EVERYTHING, *message),
-    problems.STREAM_FINISHED: lambda *message: Message.edit(
+    problems.NO_MESSAGE: lambda *message: messages.remove(EVERYTHING, *message),
+    problems.STREAM_FINISHED: lambda *message: messages.edit(
         EVERYTHING, *message, status="completed"
     ),
-    problems.OFFSET_CONFLICT: lambda *message: writer.append(EVERYTHING, *message, 3, "p!"),
+    problems.OFFSET_CONFLICT: lambda *message: streams.append(EVERYTHING, *message, 3, "p!"),
 }
 
 
@@ -161,7 +158,7 @@ def is_documented(route: RouteEntry, kind: Kind) -> bool:
 
 PAIRS = [(route, kind) for route in ROUTES for kind in PROVOKE]
 DOCUMENTED = [(route, kind) for route, kind in PAIRS if is_documented(route, kind)]
-# What cannot be provoked where it is not documented, because there is nothing to send it in.
+# A route that does not document these problems has no input that could cause them.
 OF_ONE_ROUTE = {
     problems.OFFSET_CONFLICT,
     problems.STREAM_FINISHED,
@@ -213,7 +210,7 @@ def test_a_method_that_a_path_lacks_is_405_with_what_it_allows(api: Api, path: s
         assert_problem(answer, 405, "method-not-allowed")
 
 
-def test_a_422_says_where_the_fault_is(api: Api):
+def test_a_422_says_where_the_error_is(api: Api):
     answer = api.post("/api/v1/conversations", {"project_id": "x", "titel": "Typo"})
     problem = assert_problem(answer, 422, "invalid")
     assert problem["errors"] == [

@@ -1,4 +1,4 @@
-"""When the code or the database fails: nothing is told, nothing half-written, all is logged."""
+"""Tests what is answered, written and logged when the code or the database fails."""
 
 import io
 import itertools
@@ -10,16 +10,18 @@ import peewee
 import pytest
 from chalice.app import RouteEntry
 
-from db.database import SqliteStore, database
-from db.message import Draft, Message
+from db import messages
+from db.engine.database import database
+from db.engine.sqlite import SqliteStore
+from db.messages import Draft
 from db.scope import EVERYTHING
 from handlers.http import logs
 
-from .clients import Api, assert_problem
-from .world import ROUTES, SECRET, USER, dump, make_world, name_of, request_for
+from .support.clients import Api, assert_problem
+from .support.world import ROUTES, SECRET, USER, dump, make_world, name_of, request_for
 
 WRITES = [route for route in ROUTES if route.method != "GET"]
-# A chat is several transactions on purpose: what was said and answered before a failure stays.
+# A chat has several transactions, so that a failure keeps the question and the partial answer.
 IN_ONE_TRANSACTION = [route for route in WRITES if name_of(route) != "chat"]
 RETRY = {"Idempotency-Key": "k"}
 
@@ -32,14 +34,14 @@ def api(api: Api) -> Api:
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """What the service logs meanwhile."""
+    """What the service logs during the test."""
     lines = io.StringIO()
     monkeypatch.setattr(logs._handler, "stream", lines)
     return lines
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=name_of)
-def test_an_internal_error_tells_nothing_and_logs_all(
+def test_an_internal_error_reveals_nothing_and_logs_everything(
     api: Api, route: RouteEntry, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ):
     def fail(**arguments: object) -> None:
@@ -81,7 +83,7 @@ def test_a_writer_keeps_no_reader_waiting(api: Api, route: RouteEntry, store: Sq
 
 
 def break_at(number: int, patch: pytest.MonkeyPatch) -> list[str]:
-    """Let the database fail at one statement from now on; the list tells if it came to that."""
+    """Make the statement with this number fail. The list then holds the statement."""
     execute, counted, broke = database.obj.execute_sql, itertools.count(1), []
 
     def execute_sql(sql: str, params: object = None) -> object:
@@ -95,7 +97,7 @@ def break_at(number: int, patch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("route", IN_ONE_TRANSACTION, ids=name_of)
-def test_a_write_that_breaks_anywhere_leaves_nothing_behind(
+def test_a_write_that_fails_at_any_statement_leaves_nothing_behind(
     api: Api, route: RouteEntry, monkeypatch: pytest.MonkeyPatch
 ):
     request = request_for(route, make_world())
@@ -117,7 +119,7 @@ def test_an_answer_that_lambda_cannot_carry_is_a_422_that_tells_what_to_do(
 ):
     world = make_world()
     half = Draft("user", "x" * 3_000_000)
-    Message.append(EVERYTHING, world.conversation_id, [half, half])
+    messages.append(EVERYTHING, world.conversation_id, [half, half])
     path = f"/api/v1/conversations/{world.conversation_id}"
     assert len(api.get(path).body) > 6_000_000
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "confab")

@@ -1,4 +1,4 @@
-"""Over a real socket, against `chalice local`."""
+"""Tests both servers over a real socket."""
 
 import compileall
 import json
@@ -17,47 +17,47 @@ from pathlib import Path
 
 import pytest
 
-from db.api_key import ApiKey
-from db.database import database, open_store
-from db.settings import Settings
+from handlers.http.headers import RESPONSE_HEADERS
 
-from .clients import Api, OverHttp, assert_problem, curl
-from .conftest import PROJECT
-from .processes import PATIENCE, ROOT, Server
+from .support.clients import Api, OverHttp, assert_problem, curl
+from .support.processes import PATIENCE, ROOT, ProductionServer, Server
+from .support.world import PROJECT
 
 CONVERSATIONS = "/api/v1/conversations"
 EXAMPLE = "550e8400-e29b-41d4-a716-446655440000"
 
 
+@pytest.fixture(scope="module", params=["chalice local", "gunicorn"])
+def served_by(request: pytest.FixtureRequest) -> str:
+    """A client must see no difference between the two servers."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> str:
+def url(served_by: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"sqlite:///{tmp_path_factory.mktemp('http')}/confab.db"
 
 
 @pytest.fixture(scope="module")
-def key(url: str) -> str:
-    store = open_store(Settings(database_url=url))
-    plain, _ = ApiKey.make()
-    store.close_all()
-    database.initialize(None)
-    return plain
-
-
-@pytest.fixture(scope="module")
-def server(url: str, key: str) -> Iterator[Server]:
-    with Server(url) as server:
+def server(served_by: str, url: str, key: str) -> Iterator[Server]:
+    if served_by == "gunicorn":
+        pytest.importorskip("gunicorn")
+        served = ProductionServer(url, require_api_key="false", workers=2, threads=8)
+    else:
+        served = Server(url)
+    with served as server:
         yield server
 
 
 @pytest.fixture
 def api(server: Server) -> Iterator[Api]:
-    """Without a key, which the `dev` stage does not ask for."""
+    """A client without a key, because the `dev` stage needs none."""
     transport = OverHttp(server.port)
     with closing(transport.connection):
         yield Api(transport)
 
 
-def test_the_first_pages_curl_lines_work_as_printed(server: Server):
+def test_the_documented_curl_lines_of_api_v1_work_as_printed(server: Server):
     made = curl(
         """curl -X POST http://localhost:8000/api/v1/conversations/ \\
   -H "Content-Type: application/json" \\
@@ -86,7 +86,7 @@ def test_the_first_pages_curl_lines_work_as_printed(server: Server):
     assert (listed.json["skip"], listed.json["limit"]) == (0, 20)
 
 
-# As printed on the second page, line by line, except for what stands for a value there.
+# The documented requests to `/projects`, line by line. The test fills in their placeholders.
 REQUESTS = [
     """GET /projects/{project_id}/conversations HTTP/1.1
 Host: api.stack-ai.com
@@ -124,7 +124,7 @@ Accept: */*
 ]
 
 
-def test_the_second_pages_requests_work_as_printed(api: Api, server: Server, key: str):
+def test_the_documented_requests_to_projects_work_as_printed(api: Api, server: Server, key: str):
     id = api.post(CONVERSATIONS, {"project_id": PROJECT}, headers={"X-User-Id": "text"}).json["id"]
     values = {"{project_id}": PROJECT, "{conversation_id}": id, "YOUR_API_KEY": key}
     answers = []
@@ -185,9 +185,8 @@ def test_a_browser_may_call_from_anywhere(api: Api):
         api.request("PUT", "/health"),
     ):
         assert answer.headers["access-control-allow-origin"] == "*"
-        assert set(answer.headers["access-control-expose-headers"].split(",")) == {
-            "ETag", "Link", "Location", "Retry-After", "X-Request-Id"
-        }  # fmt: skip
+        exposed = set(answer.headers["access-control-expose-headers"].split(","))
+        assert exposed == set(RESPONSE_HEADERS)
 
 
 def test_text_survives_the_wire(api: Api, key: str):
@@ -202,7 +201,7 @@ def test_text_survives_the_wire(api: Api, key: str):
     assert_problem(api.get(path, headers={"X-User-Id": "Zoe"}), 404, "conversation-not-found")
 
 
-def test_eight_clients_at_once_get_each_their_own(server: Server):
+def test_eight_concurrent_clients_each_read_what_they_wrote(server: Server):
     def create_and_read(number: int) -> bool:
         transport = OverHttp(server.port)
         with closing(transport.connection):
@@ -218,7 +217,7 @@ def test_eight_clients_at_once_get_each_their_own(server: Server):
 
 @contextmanager
 def bare_chalice_local(project: Path, home: Path) -> Iterator[tuple[int, Path]]:
-    """`chalice local`, with its reloader and the default database; its port and its output."""
+    """Run `chalice local` with its reloader and the default database. Yield port and output."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
@@ -233,7 +232,7 @@ def bare_chalice_local(project: Path, home: Path) -> Iterator[tuple[int, Path]]:
         wait_for(output, "Serving on", 1)
         yield port, output
     finally:
-        os.killpg(process.pid, signal.SIGKILL)  # the reloader, and the server that it watches
+        os.killpg(process.pid, signal.SIGKILL)  # kills the reloader and its server
         process.wait()
 
 
@@ -244,12 +243,12 @@ def wait_for(output: Path, line: str, times: int) -> None:
         time.sleep(0.05)
 
 
-def test_two_hundred_writes_restart_nothing(tmp_path: Path):
+def test_two_hundred_writes_do_not_restart_the_server(tmp_path: Path):
     project = tmp_path / "project"
-    for name in ("db", "handlers", ".chalice"):
+    for name in ("db", "handlers", "server", ".chalice"):
         shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "app.py", project)
-    # As after an earlier start: the first one ever leaves bytecode, at which Chalice starts again.
+    # The first start ever writes bytecode, and Chalice restarts when it sees that.
     assert compileall.compile_dir(project, quiet=1)
     with bare_chalice_local(project, tmp_path) as (port, output):
         transport = OverHttp(port)
@@ -257,8 +256,8 @@ def test_two_hundred_writes_restart_nothing(tmp_path: Path):
             api = Api(transport)
             for _ in range(200):
                 assert api.post(CONVERSATIONS, {"project_id": PROJECT}).status == 201
-                time.sleep(0.005)  # so that the reloader, which looks every second, looks meanwhile
+                time.sleep(0.005)  # the reloader looks once a second
         assert output.read_text().count("Serving on") == 1
-        # Had something been written where it looks, this is what would have happened.
+        # The reloader does notice a file that changes where it looks.
         (project / "app.py").touch()
         wait_for(output, "Serving on", 2)

@@ -1,4 +1,4 @@
-"""Idempotency-Key: a POST that is repeated has its effect once."""
+"""Tests Idempotency-Key: a POST that is repeated has its effect once."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -6,19 +6,18 @@ from typing import Any
 
 import pytest
 
-from db import idempotency_key
-from db.api_key import ApiKey
-from db.conversation import Conversation
-from db.database import database
+from db import api_keys, conversations, idempotency_keys
+from db.engine.database import database
 from db.errors import IdempotencyKeyReused
-from db.idempotency_key import Answer, IdempotencyKey
-from db.message import Message
+from db.idempotency_keys import Claim, Outcome
+from db.models import IdempotencyKey, Message
 from db.scope import EVERYTHING
 
-from .clients import Answer as HttpAnswer
-from .clients import Api, assert_problem
-from .conftest import PROJECT, Clock
-from .test_streams import Writer
+from .support.clients import Answer as HttpAnswer
+from .support.clients import Api, assert_problem
+from .support.clock import Clock
+from .support.world import PROJECT
+from .support.writer import Writer
 
 CONVERSATIONS = "/api/v1/conversations"
 BODY = {"project_id": PROJECT, "title": "Once"}
@@ -30,13 +29,13 @@ def create(api: Api, body: Any = BODY, **headers: str | None) -> HttpAnswer:
 
 
 def titles() -> list[str]:
-    rows = Conversation.newest(EVERYTHING).rows
+    rows = conversations.newest(EVERYTHING).rows
     database.close()
     return [str(row.title) for row in reversed(rows)]
 
 
 def same(first: HttpAnswer, second: HttpAnswer) -> bool:
-    """Whether `second` is `first` again, under a request id of its own."""
+    """Whether `second` repeats `first`, apart from the request id."""
     changed = {"idempotent-replayed": "true", "x-request-id": second.headers["x-request-id"]}
     return second == first._replace(headers={**first.headers, **changed})
 
@@ -75,8 +74,8 @@ def test_a_key_is_bound_to_the_path_and_the_query(api: Api):
         assert_problem(answer, 422, "idempotency-key-reused")
 
 
-def test_callers_do_not_meet_under_one_key(api: Api):
-    other_key, _ = ApiKey.make()
+def test_callers_with_the_same_key_do_not_share_an_answer(api: Api):
+    other_key, _ = api_keys.make()
     database.close()
     answers = [
         create(api),
@@ -88,7 +87,7 @@ def test_callers_do_not_meet_under_one_key(api: Api):
     assert not any("idempotent-replayed" in answer.headers for answer in answers)
 
 
-def test_callers_of_an_open_stage_are_one(api: Api, configure: Callable[..., None]):
+def test_callers_on_an_open_stage_share_their_keys(api: Api, configure: Callable[..., None]):
     configure(require_api_key="false")
     nobody = {"X-API-Key": None}
     assert same(create(api, **nobody), create(api, **nobody))
@@ -111,7 +110,7 @@ def test_an_error_leaves_the_key_free(api: Api):
 
 
 @pytest.mark.parametrize("verb", ["claim", "settle"])
-def test_a_crash_leaves_neither_work_nor_answer(
+def test_a_crash_stores_neither_the_work_nor_the_key(
     api: Api, monkeypatch: pytest.MonkeyPatch, verb: str
 ):
     with monkeypatch.context() as broken:
@@ -119,7 +118,7 @@ def test_a_crash_leaves_neither_work_nor_answer(
         def crash(*arguments: object) -> None:
             raise RuntimeError("crash")
 
-        broken.setattr(IdempotencyKey, verb, crash)
+        broken.setattr(idempotency_keys, verb, crash)
         assert_problem(create(api), 500, "internal")
     assert titles() == []
     assert IdempotencyKey.select().count() == 0
@@ -140,15 +139,15 @@ def test_a_key_is_forgotten_after_a_day(api: Api, clock: Clock):
 
 
 def test_expired_keys_are_swept_a_few_at_a_time(clock: Clock, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(idempotency_key, "SWEEP", 3)
+    monkeypatch.setattr(idempotency_keys, "SWEEP_ROWS", 3)
 
-    def claim(key: str) -> Answer | None:
-        return IdempotencyKey.claim("caller", key, "fingerprint")
+    def claim(key: str) -> Outcome | None:
+        return idempotency_keys.claim(Claim("caller", key, "fingerprint"))
 
     for number in range(7):
         clock.move(seconds=1)
         claim(f"old {number}")
-    clock.move(idempotency_key.SWEPT)
+    clock.move(idempotency_keys.SWEPT_SECONDS)
     left = []
     for number in range(3):
         claim(f"new {number}")
@@ -160,10 +159,10 @@ def test_expired_keys_are_swept_a_few_at_a_time(clock: Clock, monkeypatch: pytes
     ]
 
 
-def test_a_claim_tells_another_request_apart():
-    assert IdempotencyKey.claim("caller", "key", "one") is None
+def test_a_claim_for_another_request_is_refused():
+    assert idempotency_keys.claim(Claim("caller", "key", "one")) is None
     with pytest.raises(IdempotencyKeyReused):
-        IdempotencyKey.claim("caller", "key", "two")
+        idempotency_keys.claim(Claim("caller", "key", "two"))
 
 
 def test_a_batch_is_appended_once(api: Api, conversation_id: str):
@@ -192,10 +191,10 @@ def test_a_piece_is_appended_once_and_answered_as_it_was(api: Api, conversation_
     assert answer.text == ("Hello", "completed")
 
 
-def test_a_late_piece_under_a_key_is_told_as_without_one(
+def test_a_late_piece_with_a_key_is_answered_as_without_one(
     api: Api, conversation_id: str, clock: Clock
 ):
-    """The writer's silence is found inside the transaction of the key."""
+    """The append finds the silent writer inside the transaction of the key."""
     answer = Writer(conversation_id)
     path = f"{CONVERSATIONS}/{conversation_id}/messages/{answer.id}/append"
     clock.move(seconds=61)
@@ -216,14 +215,14 @@ def test_a_repeated_change_does_not_undo_what_came_after(
 ):
     path = f"/projects/{PROJECT}/conversations/{conversation_id}/{verb}"
     first = api.post(path, body, headers=KEY)
-    Conversation.change(EVERYTHING, conversation_id, **undo)
-    changed = Conversation.find(EVERYTHING, conversation_id)
+    conversations.change(EVERYTHING, conversation_id, **undo)
+    changed = conversations.find(EVERYTHING, conversation_id)
     database.close()
     assert same(first, api.post(path, body, headers=KEY))
-    assert Conversation.find(EVERYTHING, conversation_id) == changed
+    assert conversations.find(EVERYTHING, conversation_id) == changed
 
 
-def test_a_retry_gets_its_answer_though_what_it_made_is_gone(api: Api):
+def test_a_retry_gets_its_answer_after_the_conversation_was_deleted(api: Api):
     first = create(api)
     api.delete(f"{CONVERSATIONS}/{first.json['id']}")
     assert same(first, create(api))

@@ -1,23 +1,35 @@
-"""What belongs to another project or another user does not exist: tried on every route there is."""
+"""Tests on every route that nobody reaches what belongs to another project or user."""
 
 from typing import Any, NamedTuple
 
 import pytest
 from chalice.app import RouteEntry
 
-from db.api_key import ApiKey
+from db import api_keys
 from db.clock import new_id
-from db.database import database
+from db.engine.database import database
 
-from .clients import Answer, Api, assert_problem
-from .conftest import OTHER_PROJECT, PROJECT, Clock
-from .world import ROUTES, SECRET, USER, World, dump, make_world, name_of, request_for
+from .support.clients import Answer, Api, assert_problem
+from .support.clock import Clock
+from .support.world import (
+    OTHER_PROJECT,
+    PROJECT,
+    ROUTES,
+    SECRET,
+    USER,
+    World,
+    dump,
+    make_world,
+    name_of,
+    request_for,
+)
 
 
 class Told(NamedTuple):
-    """What outsiders are told: with another project's key, and as another user of the project.
+    """The expected answers to another project's key, and to another user of the project.
 
-    A problem's slug; or the answer's list that is empty; or OWN, since what they make is theirs.
+    An answer is a problem's slug, or the name of the list that is empty, or OWN if the request
+    creates a conversation of the outsider's own.
     """
 
     stranger: str
@@ -46,13 +58,13 @@ OUTSIDERS = {
     "rename_conversation": Told("other-project", "conversation-not-found"),
     "delete_project_conversation": Told("other-project", "conversation-not-found"),
 }
-PUBLIC = {"health", "openapi"}  # they have nothing of anybody's
+PUBLIC = {"health", "openapi"}  # they show no stored data
 PRIVATE_ROUTES = [route for route in ROUTES if name_of(route) not in PUBLIC]
 every_private_route = pytest.mark.parametrize("route", PRIVATE_ROUTES, ids=name_of)
 
 
 def key(project_id: str | None = None) -> str:
-    plain, _ = ApiKey.make(project_id)
+    plain, _ = api_keys.make(project_id)
     database.close()
     return plain
 
@@ -69,7 +81,7 @@ def assert_told(answer: Answer, told: str, before: dict[str, list[Any]]) -> None
             assert_problem(answer, 403 if told == "other-project" else 404, told)
 
 
-def test_every_route_says_what_outsiders_are_told():
+def test_every_route_has_an_expected_answer_to_outsiders():
     assert OUTSIDERS.keys() | PUBLIC == {name_of(route) for route in ROUTES}
 
 
@@ -79,7 +91,7 @@ def test_another_projects_key_finds_nothing_and_changes_nothing(
     api: Api, route: RouteEntry, user: str | None, strangers_key: str, clock: Clock
 ):
     request = request_for(route, make_world())
-    clock.move(seconds=3600)  # nor does a stranger's look finish a message that is overdue
+    clock.move(seconds=3600)  # the request must not finish the overdue message either
     before = dump()
     signed_on = user or ("mallory" if name_of(route) == "list_sso_conversations" else None)
     headers = {"X-API-Key": strangers_key, "X-User-Id": signed_on, "Idempotency-Key": "k"}
@@ -122,7 +134,9 @@ def test_the_projects_key_without_a_user_reaches_all_of_it(api: Api, route: Rout
     [route for route in PRIVATE_ROUTES if OUTSIDERS[name_of(route)].other_user in GONE],
     ids=name_of,
 )
-def test_what_is_anothers_is_told_like_what_never_was(api: Api, route: RouteEntry):
+def test_another_users_conversation_answers_like_one_that_never_existed(
+    api: Api, route: RouteEntry
+):
     def told(world: World) -> list[Any]:
         answer = request_for(route, world).send(api, headers={"X-User-Id": "mallory"})
         problem = assert_problem(answer, 404, "conversation-not-found")
@@ -134,7 +148,7 @@ def test_what_is_anothers_is_told_like_what_never_was(api: Api, route: RouteEntr
 
 
 @pytest.mark.parametrize("route", [r for r in PRIVATE_ROUTES if r.method == "POST"], ids=name_of)
-def test_an_idempotency_key_opens_nobody_elses_answer(api: Api, route: RouteEntry):
+def test_an_idempotency_key_replays_no_other_callers_answer(api: Api, route: RouteEntry):
     request = request_for(route, make_world())
 
     def is_replayed(**headers: str) -> bool:
@@ -149,10 +163,12 @@ def test_an_idempotency_key_opens_nobody_elses_answer(api: Api, route: RouteEntr
 
 @every_private_route
 @pytest.mark.parametrize("plain", [None, "", "confab_unknown", "revoked"])
-def test_without_a_good_key_nothing_opens(api: Api, route: RouteEntry, plain: str | None):
+def test_every_route_refuses_a_request_without_a_valid_key(
+    api: Api, route: RouteEntry, plain: str | None
+):
     if plain == "revoked":
-        plain, row = ApiKey.make()
-        ApiKey.revoke(row.id)
+        plain, row = api_keys.make()
+        api_keys.revoke(row.id)
         database.close()
     request = request_for(route, make_world())
     before = dump()
@@ -163,7 +179,9 @@ def test_without_a_good_key_nothing_opens(api: Api, route: RouteEntry, plain: st
 
 
 @every_private_route
-def test_an_open_stage_needs_no_key_for_the_first_api_only(api: Api, route: RouteEntry, configure):
+def test_an_open_stage_needs_no_key_for_api_v1_but_one_for_projects(
+    api: Api, route: RouteEntry, configure
+):
     configure(require_api_key="false")
     request = request_for(route, make_world())
     answer = request.send(api, headers={"X-API-Key": None, "X-User-Id": USER})
@@ -174,7 +192,7 @@ def test_an_open_stage_needs_no_key_for_the_first_api_only(api: Api, route: Rout
 
 
 @every_private_route
-def test_a_bad_key_is_no_key_on_an_open_stage_either(api: Api, route: RouteEntry, configure):
+def test_an_open_stage_refuses_an_unknown_key_too(api: Api, route: RouteEntry, configure):
     configure(require_api_key="false")
     request = request_for(route, make_world())
     answer = request.send(api, headers={"X-API-Key": "confab_unknown", "X-User-Id": USER})

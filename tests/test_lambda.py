@@ -1,4 +1,4 @@
-"""The zip in AWS's own runtime client, with nothing of the checkout in reach."""
+"""Tests the zip in AWS's runtime client, without access to the checkout."""
 
 import json
 import os
@@ -11,19 +11,19 @@ import pytest
 from chalice.app import RouteEntry
 from chalice.utils import to_cfn_resource_name
 
-from db import sqlite
-from db.api_key import ApiKey
-from db.conversation import Conversation
-from db.database import database, open_store
-from db.message import Draft, Message
+from db import api_keys, conversations, messages
+from db.engine import sqlite
+from db.engine.database import database
+from db.messages import Draft
 from db.scope import EVERYTHING
 from db.settings import SettingsError, settings
+from db.startup import open_store
 
-from .api_gateway import ApiGateway
-from .clients import Api, assert_problem
-from .lambda_runtime import Instance
-from .packages import Package
-from .world import PROJECT, ROUTES, USER, make_world, name_of, request_for
+from .support.api_gateway import ApiGateway
+from .support.clients import Api, assert_problem
+from .support.lambda_runtime import Instance
+from .support.packages import Package
+from .support.world import PROJECT, ROUTES, USER, make_world, name_of, request_for
 
 pytest.importorskip("awslambdaric")
 
@@ -32,7 +32,7 @@ Gateway = Callable[..., ApiGateway]
 
 @pytest.fixture
 def gateway(package: Callable[[str], Package]) -> Iterator[Gateway]:
-    """`gateway("sam.json")` is in front of that template's functions, on the test's database."""
+    """`gateway("sam.json")` serves the functions of that template on the test's database."""
     opened = []
 
     def open_gateway(template: str, stage: str = "prod", **environment: str) -> ApiGateway:
@@ -48,13 +48,13 @@ def gateway(package: Callable[[str], Package]) -> Iterator[Gateway]:
 
 @pytest.fixture
 def key() -> str:
-    plain, _ = ApiKey.make()
+    plain, _ = api_keys.make()
     database.close()
     return plain
 
 
 def pairs() -> pytest.MarkDecorator:
-    """Each route, and the next one, whose event is not its business."""
+    """Each route, and the next one, whose events its function must refuse."""
     return pytest.mark.parametrize(
         ("route", "other"),
         list(zip(ROUTES, ROUTES[1:] + ROUTES[:1], strict=True)),
@@ -85,10 +85,10 @@ def test_without_a_database_the_first_request_fails_and_the_log_says_what_to_set
 
 
 @pytest.mark.parametrize("letter", ["a", '"', "é", "😀"])
-def test_an_answer_that_lambda_would_not_carry_is_a_422_instead(
+def test_an_answer_that_is_too_large_for_lambda_is_a_422_instead(
     letter: str, gateway: Gateway, key: str
 ):
-    """Lambda counts what its runtime writes: a JSON string, in ASCII before Python 3.12."""
+    """Lambda limits the JSON that its runtime writes. Before Python 3.12 that is ASCII."""
     api = Api(gateway("sam.json"), {"X-API-Key": key})
     content = letter * (2_900_000 // len(letter.encode()))
     answer = api.get(conversation_of(content))
@@ -100,9 +100,9 @@ def test_an_answer_that_lambda_would_not_carry_is_a_422_instead(
 
 
 def conversation_of(content: str) -> str:
-    """The path of the messages of a new conversation, which has one."""
-    conversation = Conversation.start(EVERYTHING, PROJECT)
-    Message.append(EVERYTHING, conversation.id, [Draft("user", content)])
+    """Create a conversation with one message, and return the path of its messages."""
+    conversation = conversations.start(EVERYTHING, PROJECT)
+    messages.append(EVERYTHING, conversation.id, [Draft("user", content)])
     database.close()
     return f"/api/v1/conversations/{conversation.id}/messages"
 
@@ -135,7 +135,7 @@ def test_an_event_that_is_no_request_does_no_harm(package: Callable[[str], Packa
 def test_the_command_line_runs_as_a_function_and_its_key_opens_the_api(
     gateway: Gateway, tmp_path: Path
 ):
-    """As on EFS: a rollback journal, and the SQLite that the zip brings if Lambda's is too old."""
+    """EFS needs a rollback journal. The zip brings SQLite in case Lambda's is too old."""
     efs = gateway(
         "sam.json", "efs", DATABASE_URL=f"sqlite:///{tmp_path}/efs.db?journal_mode=delete"
     )
@@ -147,7 +147,7 @@ def test_the_command_line_runs_as_a_function_and_its_key_opens_the_api(
     assert [path.name for path in tmp_path.glob("efs.db*")] == ["efs.db"]
 
 
-def test_a_file_on_efs_is_backed_up_by_that_function(gateway: Gateway, tmp_path: Path):
+def test_the_manage_function_backs_up_a_file_on_efs(gateway: Gateway, tmp_path: Path):
     manage = gateway("sam.json", "efs").functions["Manage"]
     outcome = manage.invoke({"args": ["backup", str(tmp_path / "backup.db")]})
     assert outcome["exit_code"] == 0, outcome
@@ -155,14 +155,14 @@ def test_a_file_on_efs_is_backed_up_by_that_function(gateway: Gateway, tmp_path:
         assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-def test_a_sqlite_that_is_too_old_is_told(monkeypatch: pytest.MonkeyPatch):
-    """As the one of 2013 is, that Lambda's python3.11 has."""
+def test_a_sqlite_that_is_too_old_is_refused(monkeypatch: pytest.MonkeyPatch):
+    """Lambda's python3.11 has this SQLite of 2013."""
     monkeypatch.setattr(sqlite.sqlite3, "sqlite_version_info", (3, 7, 17))
     with pytest.raises(SettingsError, match=r"too old: at least 3\.35 is needed"):
         open_store(settings())
 
 
-def test_a_mistake_on_the_command_line_is_told_in_its_words(gateway: Gateway, tmp_path: Path):
+def test_a_command_that_fails_returns_its_error_message(gateway: Gateway, tmp_path: Path):
     manage = gateway("sam.json", "efs").functions["Manage"]
     outcome = manage.invoke({"args": ["revoke-key", "nobody"]})
     assert outcome["exit_code"] == 1

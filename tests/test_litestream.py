@@ -1,4 +1,4 @@
-"""Litestream beside the app: when the database is gone, what was synchronised comes back."""
+"""Tests that Litestream restores a lost database from its replica."""
 
 import os
 import subprocess
@@ -11,15 +11,15 @@ from typing import Self
 
 import pytest
 
-from db.conversation import Conversation
-from db.database import open_store
-from db.message import Draft, Message
+from db import conversations, messages
+from db.messages import Draft
 from db.scope import EVERYTHING
 from db.settings import Settings
+from db.startup import open_store
 
-from .clients import Api, OverHttp
-from .conftest import PROJECT
-from .processes import BIN, PATIENCE, ROOT, ProductionServer
+from .support.clients import Api, OverHttp
+from .support.processes import BIN, PATIENCE, ROOT, ProductionServer
+from .support.world import PROJECT
 
 pytest.importorskip("gunicorn")
 LITESTREAM = BIN / "litestream"
@@ -30,7 +30,7 @@ CONVERSATIONS = "/api/v1/conversations"
 
 
 class Litestream:
-    """Litestream with our configuration, and a folder as the replica."""
+    """Litestream with our configuration and a folder as its replica."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "confab.db"
@@ -64,7 +64,7 @@ class Litestream:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
     def lose(self) -> None:
-        """The disk is gone, with all that belongs to the database."""
+        """Delete all files of the database, as if the disk were lost."""
         for path in self.file.parent.glob("*confab.db*"):
             subprocess.run(["rm", "-r", path], check=True)
 
@@ -85,7 +85,7 @@ def litestream(tmp_path_factory: pytest.TempPathFactory) -> Litestream:
 
 
 class Writer:
-    """A client that appends to a conversation until it is told to stop, or the server dies."""
+    """A client that appends to a conversation until it is told to stop."""
 
     def __init__(self, server: ProductionServer, name: str) -> None:
         self._transport = OverHttp(server.port)
@@ -107,7 +107,7 @@ class Writer:
 
 def stored(url: str, conversation_id: str) -> list[str]:
     store = open_store(Settings(database_url=url))
-    rows = Message.page_for(EVERYTHING, conversation_id, limit=100_000).rows
+    rows = messages.page_for(EVERYTHING, conversation_id, limit=100_000).rows
     store.close_all()
     return [row.id for row in rows]
 
@@ -119,7 +119,7 @@ def wait_until(writers: list[Writer], count: int) -> None:
         time.sleep(0.01)
 
 
-def test_what_was_acknowledged_before_the_last_sync_survives_the_loss_of_the_file(
+def test_messages_acknowledged_before_the_last_sync_survive_the_loss_of_the_file(
     litestream: Litestream,
 ):
     stop = Event()
@@ -145,14 +145,14 @@ def test_what_was_acknowledged_before_the_last_sync_survives_the_loss_of_the_fil
         assert stored(litestream.url, conversation_id)[: len(ids)] == ids
 
 
-def test_what_was_written_while_litestream_was_away_is_made_up_for(litestream: Litestream):
+def test_litestream_catches_up_on_what_was_written_while_it_was_down(litestream: Litestream):
     store = open_store(Settings(database_url=litestream.url))
-    conversation_id = Conversation.start(EVERYTHING, PROJECT).id
+    conversation_id = conversations.start(EVERYTHING, PROJECT).id
 
     def append(count: int) -> list[str]:
-        """One by one: how many does not matter, but that they make the WAL begin anew."""
+        """Append one by one. 1,000 are enough for SQLite to start its WAL again."""
         return [
-            Message.append(EVERYTHING, conversation_id, [Draft("user", "x" * 10_000)])[0].id
+            messages.append(EVERYTHING, conversation_id, [Draft("user", "x" * 10_000)])[0].id
             for _ in range(count)
         ]
 

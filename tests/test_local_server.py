@@ -12,20 +12,20 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from chalice.app import Chalice
 from chalice.config import Config
 from chalice.local import LocalDevServer
 
 from app import app
-from handlers.http import local, server
-from handlers.http.gateway import Gateway
-from handlers.http.local import Leader
 from handlers.http.logs import log
-from handlers.http.server import LocalServer
+from server import install, local
+from server.gateway import Gateway
+from server.local import Leader, LocalServer
 
-from .clients import Answer, Api, OverHttp
-from .conftest import PROJECT
-from .model_server import ModelServer, Reply
-from .processes import PATIENCE
+from .support.clients import Answer, Api, OverHttp
+from .support.model_server import ModelServer, Reply
+from .support.processes import PATIENCE
+from .support.world import PROJECT
 
 CONVERSATIONS = "/api/v1/conversations"
 HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -79,7 +79,7 @@ def connect(port: int) -> Iterator[Connect]:
 @pytest.fixture
 def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody finds out that a request takes long: it has to say so itself."""
-    monkeypatch.setattr(server, "TICK", 10 * PATIENCE)
+    monkeypatch.setattr(local, "TICK_SECONDS", 10 * PATIENCE)
 
 
 @pytest.fixture
@@ -290,9 +290,22 @@ def test_chalice_local_serves_with_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("sys.dont_write_bytecode", False)
     monkeypatch.setenv("AWS_CHALICE_CLI_MODE", "true")
     monkeypatch.setattr("sys.argv", ["chalice", "local"])
-    local.tune()
+    install.install()
     from chalice.local import create_local_server
 
     development = create_local_server(app, Config(), "127.0.0.1", 0)
     assert isinstance(development.server, LocalServer)
     development.server.close()
+
+
+@pytest.mark.parametrize(
+    ("sent", "seen"), [("Bearer abc", "Bearer abc"), ("Bearer Zo\xeb", None), (None, None)]
+)
+def test_the_gateway_passes_authorization_on_unless_it_is_not_ascii(
+    sent: str | None, seen: str | None
+):
+    echo = Chalice("echo", configure_logs=False)
+    echo.route("/")(lambda: {"seen": echo.current_request.headers.get("authorization")})
+    headers = {} if sent is None else {"authorization": sent}
+    answer = Gateway(echo, Config()).answer("GET", "/", headers, b"")
+    assert json.loads(answer.body) == {"seen": seen}

@@ -1,4 +1,4 @@
-"""Messages: `/api/v1/conversations/{conversation_id}/messages`."""
+"""Tests `/api/v1/conversations/{conversation_id}/messages`."""
 
 import json
 from dataclasses import asdict
@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from playhouse.test_utils import assert_query_count
 
-from db.conversation import Conversation
+from db import conversations, messages
 from db.errors import Invalid, MessageNotFound
-from db.message import Draft, Message, MessageRow
+from db.messages import Draft
+from db.models import Message, MessageRow
 from db.scope import EVERYTHING
 from handlers.http.caller import Caller
 from handlers.messages import (
@@ -23,8 +24,9 @@ from handlers.messages import (
     list_messages,
 )
 
-from .clients import Api, assert_problem
-from .conftest import PROJECT, Clock
+from .support.clients import Api, assert_problem
+from .support.clock import Clock
+from .support.world import PROJECT
 
 MESSAGES = "/api/v1/conversations/{}/messages"
 FIELDS = [
@@ -34,11 +36,11 @@ FIELDS = [
 
 def say(conversation_id: str, *contents: str) -> list[MessageRow]:
     drafts = [Draft("user", content) for content in contents]
-    return Message.append(EVERYTHING, conversation_id, drafts)
+    return messages.append(EVERYTHING, conversation_id, drafts)
 
 
 def contents(conversation_id: str) -> list[Any]:
-    return [row.content for row in Message.page_for(EVERYTHING, conversation_id).rows]
+    return [row.content for row in messages.page_for(EVERYTHING, conversation_id).rows]
 
 
 def test_an_appended_message_has_the_documented_fields_in_order(api: Api, conversation_id: str):
@@ -51,11 +53,11 @@ def test_an_appended_message_has_the_documented_fields_in_order(api: Api, conver
     assert api.get(answer.headers["location"]).json == answer.json
 
 
-def test_appending_moves_the_conversation(anyone: Caller, conversation_id: str, clock: Clock):
-    before = Conversation.find(EVERYTHING, conversation_id)
+def test_appending_updates_the_conversation(anyone: Caller, conversation_id: str, clock: Clock):
+    before = conversations.find(EVERYTHING, conversation_id)
     clock.move(seconds=1)
     message = append_messages(anyone, conversation_id, MessageCreate(role="user", content="Hi"))
-    after = Conversation.find(EVERYTHING, conversation_id)
+    after = conversations.find(EVERYTHING, conversation_id)
     assert after.last_message_id == message.body.id
     assert after.updated_at >= message.body.created_at > before.updated_at
 
@@ -76,7 +78,7 @@ def test_content_is_stored_verbatim(api: Api, conversation_id: str, content: Any
     path = MESSAGES.format(conversation_id)
     made = api.post(path, {"role": "tool", "content": content}).json
     listed = api.get(path).json["messages"][0]
-    # As text, since two dictionaries are equal whatever the order of their keys.
+    # Compare text, because dictionaries are equal whatever the order of their keys.
     assert json.dumps(made["content"]) == json.dumps(content)
     assert json.dumps(listed["content"]) == json.dumps(content)
 
@@ -111,9 +113,9 @@ def test_a_message_that_is_invalid_is_refused(api: Api, conversation_id: str, bo
     assert contents(conversation_id) == []
 
 
-def test_a_number_that_json_has_no_form_for_is_refused(conversation_id: str):
+def test_a_number_that_json_cannot_express_is_refused(conversation_id: str):
     with pytest.raises(Invalid):
-        Message.append(
+        messages.append(
             EVERYTHING, conversation_id, [Draft("user", "Hello", metadata={"n": float("inf")})]
         )
     assert contents(conversation_id) == []
@@ -127,13 +129,13 @@ def test_a_batch_is_stored_in_its_order(anyone: Caller, conversation_id: str):
 
 
 def test_a_batch_is_stored_whole_or_not_at_all(api: Api, conversation_id: str):
-    before = Conversation.find(EVERYTHING, conversation_id)
+    before = conversations.find(EVERYTHING, conversation_id)
     good = {"role": "user", "content": "Hello"}
     bad = {"role": "assistant", "content": [], "status": "in_progress"}
     answer = api.post(MESSAGES.format(conversation_id), [good] * 49 + [bad, good])
     assert_problem(answer, 422, "invalid")
     assert contents(conversation_id) == []
-    assert Conversation.find(EVERYTHING, conversation_id) == before
+    assert conversations.find(EVERYTHING, conversation_id) == before
 
 
 @pytest.mark.parametrize("size", [0, 101])
@@ -143,7 +145,7 @@ def test_a_batch_has_1_to_100_messages(api: Api, conversation_id: str, size: int
     assert_problem(answer, 422, "invalid")
 
 
-def test_ids_grow_with_positions_though_the_clock_goes_back(conversation_id: str, clock: Clock):
+def test_ids_grow_with_positions_when_the_clock_goes_back(conversation_id: str, clock: Clock):
     rows = say(conversation_id, "a", "b")
     clock.move(seconds=-3600)
     rows += say(conversation_id, "c")
@@ -214,7 +216,7 @@ def test_a_deleted_message_is_still_a_cursor(
     assert "".join(message.content for message in page.messages) == expected
 
 
-def test_the_cursor_of_the_deleted_newest_message_is_before_what_comes_later(
+def test_the_cursor_of_the_deleted_newest_message_comes_before_later_messages(
     anyone: Caller, conversation_id: str, clock: Clock
 ):
     *_, newest = say(conversation_id, "a", "b")
@@ -237,16 +239,16 @@ def test_a_page_that_is_invalid_is_refused(api: Api, conversation_id: str, query
 
 
 @pytest.mark.parametrize("limit", [1, 100])
-def test_a_page_takes_as_many_queries_whatever_its_size(conversation_id: str, limit: int):
+def test_a_page_takes_the_same_number_of_queries_at_any_size(conversation_id: str, limit: int):
     say(conversation_id, *map(str, range(100)))
     with assert_query_count(2):  # the conversation, its messages
-        page = Message.page_for(EVERYTHING, conversation_id, limit)
+        page = messages.page_for(EVERYTHING, conversation_id, limit)
     assert len(page.rows) == limit
 
 
 def test_editing_changes_what_was_sent_and_nothing_else(anyone: Caller, conversation_id: str):
     draft = Draft("user", "Helo", metadata={"n": 1})
-    (message,) = Message.append(EVERYTHING, conversation_id, [draft])
+    (message,) = messages.append(EVERYTHING, conversation_id, [draft])
     edited = edit_message(anyone, conversation_id, message.id, MessagePatch(content="Hello"))
     assert (edited.content, edited.metadata, edited.status) == ("Hello", {"n": 1}, "completed")
     edited = edit_message(anyone, conversation_id, message.id, MessagePatch(metadata=None))
@@ -265,9 +267,9 @@ def test_editing_text_into_parts_and_back(anyone: Caller, conversation_id: str):
 
 def test_editing_nothing_changes_nothing(anyone: Caller, conversation_id: str):
     (message,) = say(conversation_id, "Hello")
-    before = Conversation.find(EVERYTHING, conversation_id)
+    before = conversations.find(EVERYTHING, conversation_id)
     assert edit_message(anyone, conversation_id, message.id, MessagePatch()).content == "Hello"
-    assert Conversation.find(EVERYTHING, conversation_id) == before
+    assert conversations.find(EVERYTHING, conversation_id) == before
 
 
 @pytest.mark.parametrize(
@@ -281,7 +283,7 @@ def test_an_edit_that_is_invalid_is_refused(api: Api, conversation_id: str, body
 
 
 def test_parts_cannot_be_reopened_as_a_stream(anyone: Caller, conversation_id: str):
-    (message,) = Message.append(EVERYTHING, conversation_id, [Draft("user", [{"type": "x"}])])
+    (message,) = messages.append(EVERYTHING, conversation_id, [Draft("user", [{"type": "x"}])])
     with pytest.raises(Invalid):
         edit_message(anyone, conversation_id, message.id, MessagePatch(status="in_progress"))
     assert get_message(anyone, conversation_id, message.id).status == "completed"
@@ -291,7 +293,7 @@ def test_the_last_message_is_the_newest_that_is_left(anyone: Caller, conversatio
     first, second, third = say(conversation_id, "a", "b", "c")
     for gone, left in ((second, third.id), (third, first.id), (first, None)):
         delete_message(anyone, conversation_id, gone.id)
-        assert Conversation.find(EVERYTHING, conversation_id).last_message_id == left
+        assert conversations.find(EVERYTHING, conversation_id).last_message_id == left
 
 
 def test_a_deleted_message_is_gone(api: Api, conversation_id: str):
@@ -304,7 +306,7 @@ def test_a_deleted_message_is_gone(api: Api, conversation_id: str):
 
 def test_a_message_is_found_in_its_own_conversation_only(anyone: Caller, conversation_id: str):
     (message,) = say(conversation_id, "Hello")
-    other = Conversation.start(EVERYTHING, PROJECT)
+    other = conversations.start(EVERYTHING, PROJECT)
     for verb in (
         lambda: get_message(anyone, other.id, message.id),
         lambda: edit_message(anyone, other.id, message.id, MessagePatch(content="x")),
@@ -315,7 +317,7 @@ def test_a_message_is_found_in_its_own_conversation_only(anyone: Caller, convers
     assert contents(conversation_id) == ["Hello"]
 
 
-def test_messages_go_with_their_conversation(conversation_id: str):
+def test_messages_are_deleted_with_their_conversation(conversation_id: str):
     say(conversation_id, "Hello")
-    Conversation.remove(EVERYTHING, conversation_id)
+    conversations.remove(EVERYTHING, conversation_id)
     assert Message.select().count() == 0

@@ -1,4 +1,4 @@
-"""The API's page is valid, and says what the routes take and answer: no more and no less."""
+"""Tests that the OpenAPI document is valid and says exactly what routes take and answer."""
 
 import inspect
 import re
@@ -12,15 +12,14 @@ from handlers.http.caller import SignedOnUser
 from handlers.http.openapi import describe
 from handlers.service import openapi
 
-from .clients import Answer, Api
-from .conftest import PROJECT
-from .world import ROUTES, USER, make_world, name_of, request_for
+from .support.clients import Answer, Api
+from .support.world import PROJECT, ROUTES, USER, make_world, name_of, request_for
 
 jsonschema = pytest.importorskip("jsonschema")
 openapi_spec_validator = pytest.importorskip("openapi_spec_validator")
 
 PAGE = describe(app)
-# The gateway's, not the endpoint's: the same on every answer, and no client's business.
+# The gateway adds these headers to every answer, so the document does not list them.
 OF_THE_GATEWAY = re.compile("content-type|access-control-.*")
 every_route = pytest.mark.parametrize("route", ROUTES, ids=name_of)
 
@@ -34,7 +33,7 @@ def names(route: RouteEntry, place: str) -> set[str]:
 
 
 def parameters_of(route: RouteEntry) -> dict[str, Any]:
-    """The function's own, as Python sees them."""
+    """Return the parameters of the route's function, with their types."""
     hints = get_type_hints(inspect.unwrap(route.view_function), include_extras=True)
     return {name: hint for name, hint in hints.items() if name != "return"}
 
@@ -45,7 +44,7 @@ def accepts(schema: dict[str, Any], value: Any) -> bool:
 
 
 def assert_documented(route: RouteEntry, answer: Answer) -> None:
-    """Its status, headers and body are those of the page."""
+    """Assert that the document describes the answer's status, headers and body."""
     documented = operation(route)["responses"][str(answer.status)]
     known = {name.lower() for name in documented["headers"]}
     assert {name for name in answer.headers if not OF_THE_GATEWAY.fullmatch(name)} <= known
@@ -56,15 +55,15 @@ def assert_documented(route: RouteEntry, answer: Answer) -> None:
         assert accepts(documented["content"][media_type]["schema"], body)
 
 
-def test_the_page_is_valid_openapi_3_1():
+def test_the_document_is_valid_openapi_3_1():
     openapi_spec_validator.validate(PAGE)
 
 
-def test_the_page_is_served(api: Api):
+def test_the_document_is_served(api: Api):
     assert api.get("/openapi.json").json == openapi() == PAGE
 
 
-def test_every_route_is_on_the_page_and_no_other():
+def test_the_document_has_every_route_and_no_other():
     served = {(route.uri_pattern, route.method.lower()) for route in ROUTES}
     assert served == {(path, method) for path, item in PAGE["paths"].items() for method in item}
 
@@ -78,7 +77,7 @@ def test_an_operation_is_named_after_its_function_and_explained(route: RouteEntr
 
 
 @every_route
-def test_every_parameter_is_on_the_page(route: RouteEntry):
+def test_the_document_has_every_parameter(route: RouteEntry):
     taken = parameters_of(route)
     of_model = getattr(taken.pop("headers", None), "model_fields", {})
     headers = {field.alias for field in of_model.values()}
@@ -86,7 +85,7 @@ def test_every_parameter_is_on_the_page(route: RouteEntry):
         headers.add("X-User-Id")
     if route.method == "POST":
         headers.add("Idempotency-Key")
-    taken.pop("once", None)
+    taken.pop("claim", None)
     assert names(route, "header") == headers
     assert names(route, "query") == set(getattr(taken.pop("query", None), "model_fields", ()))
     assert ("requestBody" in operation(route)) == bool(taken.pop("body", None))
@@ -94,7 +93,7 @@ def test_every_parameter_is_on_the_page(route: RouteEntry):
 
 
 @every_route
-def test_a_key_and_a_signed_on_user_are_required_where_they_are(route: RouteEntry):
+def test_the_document_requires_a_key_and_a_user_where_the_route_does(route: RouteEntry):
     caller = parameters_of(route).get("caller")
     assert operation(route).get("security") == ([{"ApiKey": []}] if caller else None)
     required = {p["name"] for p in operation(route)["parameters"] if p["required"]}
@@ -108,27 +107,27 @@ def alice_api(api: Api) -> Api:
 
 
 @every_route
-def test_a_good_request_is_answered_as_the_page_says(route: RouteEntry, alice_api: Api):
+def test_a_valid_request_is_answered_as_the_document_says(route: RouteEntry, alice_api: Api):
     answer = request_for(route, make_world()).send(alice_api, headers={"Idempotency-Key": "k"})
     assert answer.status == route.view_function.endpoint.status
     assert_documented(route, answer)
 
 
 @every_route
-def test_a_problem_is_answered_as_the_page_says(route: RouteEntry, alice_api: Api):
+def test_a_problem_is_answered_as_the_document_says(route: RouteEntry, alice_api: Api):
     answer = request_for(route, make_world()).send(alice_api, unknown_parameter=1)
     assert answer.status == 422
     assert_documented(route, answer)
 
 
 @pytest.mark.parametrize("route", [r for r in ROUTES if operation(r).get("security")], ids=name_of)
-def test_a_missing_key_is_answered_as_the_page_says(route: RouteEntry, alice_api: Api):
+def test_a_missing_key_is_answered_as_the_document_says(route: RouteEntry, alice_api: Api):
     answer = request_for(route, make_world()).send(alice_api, headers={"X-API-Key": None})
     assert answer.status == 401
     assert_documented(route, answer)
 
 
-def test_304_is_answered_as_the_page_says(alice_api: Api):
+def test_a_304_is_answered_as_the_document_says(alice_api: Api):
     route = next(route for route in ROUTES if name_of(route) == "get_conversation")
     answer = request_for(route, make_world()).send(alice_api, headers={"If-None-Match": "*"})
     assert answer.status == 304
@@ -136,7 +135,7 @@ def test_304_is_answered_as_the_page_says(alice_api: Api):
 
 
 @pytest.mark.parametrize("route", [r for r in ROUTES if "requestBody" in operation(r)], ids=name_of)
-def test_the_page_and_the_route_agree_on_a_body(route: RouteEntry, alice_api: Api):
+def test_the_document_and_the_route_agree_on_a_body(route: RouteEntry, alice_api: Api):
     schema = operation(route)["requestBody"]["content"]["application/json"]["schema"]
     good = request_for(route, make_world())
     bad = good._replace(json={**good.json, "unknown": 1})
@@ -146,7 +145,7 @@ def test_the_page_and_the_route_agree_on_a_body(route: RouteEntry, alice_api: Ap
 
 
 @pytest.mark.parametrize("title", ["x", " x", "x" * 255, "", " ", "\n", "x" * 256, None, 7])
-def test_the_page_and_the_route_agree_on_a_title(api: Api, title: object):
+def test_the_document_and_the_route_agree_on_a_title(api: Api, title: object):
     body = {"project_id": PROJECT, "title": title}
     accepted = accepts(PAGE["components"]["schemas"]["ConversationCreate"], body)
     assert api.post("/api/v1/conversations", body).status == (201 if accepted else 422)

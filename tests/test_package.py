@@ -1,4 +1,4 @@
-"""The zip and its templates: all that is needed in them, and nothing else."""
+"""Tests that the zip and its templates hold all that is needed, and nothing else."""
 
 import json
 import re
@@ -18,8 +18,8 @@ from app import app
 from db.settings import Settings
 from deploy.package import refuse_if_incomplete
 
-from .api_gateway import function_of
-from .packages import ROOT, Package, functions_of, integrations, make_package, run
+from .support.api_gateway import function_of
+from .support.packages import ROOT, Package, functions_of, integrations, make_package, run
 
 pytest.importorskip("cfnlint")
 transform = pytest.importorskip("samtranslator.translator.transform").transform
@@ -47,8 +47,10 @@ OWN = {
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout of what packaging reads, without requirements: those take a minute of downloads,
-    and the packaging of our own files is the same without."""
+    """A copy of the files that packaging reads, with empty requirements.
+
+    Real ones take a minute to download and do not change how our own files are packaged.
+    """
     root = tmp_path / "checkout"
     for name in ("handlers", "db", "deploy"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -101,7 +103,7 @@ def test_the_driver_is_in_the_zip_only_of_the_build_that_needs_it(
     assert with_driver == {"postgres"}
 
 
-def test_what_lies_around_in_the_checkout_is_not_packaged(checkout: Path, tmp_path: Path):
+def test_stray_files_in_the_checkout_are_not_packaged(checkout: Path, tmp_path: Path):
     for stray in ("db/confab.db", "handlers/notes.txt", "handlers/__pycache__/old.cpython-311.pyc"):
         (checkout / stray).parent.mkdir(exist_ok=True)
         (checkout / stray).touch()
@@ -110,7 +112,7 @@ def test_what_lies_around_in_the_checkout_is_not_packaged(checkout: Path, tmp_pa
 
 
 def test_the_same_checkout_gives_the_same_zip(checkout: Path, tmp_path: Path):
-    """So that CloudFormation has nothing to deploy where nothing was changed."""
+    """CloudFormation then deploys nothing if nothing has changed."""
     first, second = (make_package("prod", tmp_path / name, checkout) for name in ("1", "2"))
     assert first.zip.read_bytes() == second.zip.read_bytes()
 
@@ -182,7 +184,7 @@ def test_sam_expands_a_template_to_an_api_with_its_functions(
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     template = package(stage).template(name)
     functions = functions_of(template)
-    for function in functions.values():  # as `aws cloudformation package` uploads it
+    for function in functions.values():  # as `aws cloudformation package` writes it
         function["Properties"]["CodeUri"] = "s3://bucket/deployment.zip"
     expanded = transform(template, {}, NoManagedPolicies())["Resources"]
     types = [resource["Type"] for resource in expanded.values()]
@@ -231,7 +233,7 @@ def test_the_configuration_holds_no_secret():
 
 
 class NoManagedPolicies:
-    """SAM asks AWS for the ARNs of policies that a template names without; ours names none."""
+    """SAM asks AWS for the ARNs of managed policies. Our templates name none."""
 
     def load(self) -> dict[str, str]:
         return {}

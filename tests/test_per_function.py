@@ -1,4 +1,4 @@
-"""One function for each route: what the template says, and that each keeps to its own."""
+"""Tests the template with one function for each route, and that a function serves only its own."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,16 +9,16 @@ from chalice.config import Config
 from app import app
 from deploy.per_function import ConfigError, NotDivisible, divide
 
-from .api_gateway import function_of
-from .clients import Api, assert_problem
-from .packages import Package, functions_of, integrations
+from .support.api_gateway import function_of
+from .support.clients import Api, assert_problem
+from .support.packages import Package, functions_of, integrations
 
 Divide = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
 def divided(package: Callable[[str], Package]) -> Divide:
-    """The packaged template, divided as `lambda_functions` say."""
+    """`divided(chat={…})` divides the packaged template with these `lambda_functions`."""
 
     def divide_by(**lambda_functions: dict[str, Any]) -> dict[str, Any]:
         config = Config(
@@ -33,7 +33,7 @@ def divided(package: Callable[[str], Package]) -> Divide:
     return divide_by
 
 
-def test_every_route_has_a_function_of_its_own_that_knows_it(divided: Divide):
+def test_every_route_has_its_own_function_that_knows_the_route(divided: Divide):
     template = divided()
     functions = functions_of(template)
     served = {
@@ -82,7 +82,7 @@ def test_a_routes_settings_are_looked_up_by_its_view_functions_name(divided: Div
         ({"chat": {"memory": 1024}}, "chat cannot set memory."),
     ],
 )
-def test_a_mistake_in_lambda_functions_is_told(
+def test_a_mistake_in_lambda_functions_is_reported(
     lambda_functions: dict[str, Any], sentence: str, divided: Divide
 ):
     with pytest.raises(ConfigError, match=sentence):

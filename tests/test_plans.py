@@ -1,4 +1,4 @@
-"""Every query that a route runs has an index, sorts nothing and scans no table that grows."""
+"""Tests that no query of a route sorts rows or scans a table that grows."""
 
 import re
 from collections.abc import Callable
@@ -7,23 +7,32 @@ from functools import partial
 import pytest
 from playhouse.test_utils import count_queries
 
-from db.api_key import ApiKey
-from db.conversation import Conversation
-from db.database import database
-from db.message import Draft, Message
+from db import api_keys, conversations, messages
+from db.engine.database import database
+from db.messages import Draft
 from db.scope import EVERYTHING, Scope
 
-from .clients import Api
-from .conftest import OTHER_PROJECT, PROJECT
-from .world import ROUTES, SECRET, USER, Request, World, make_world, name_of, request_for
+from .support.clients import Api
+from .support.world import (
+    OTHER_PROJECT,
+    PROJECT,
+    ROUTES,
+    SECRET,
+    USER,
+    Request,
+    World,
+    make_world,
+    name_of,
+    request_for,
+)
 
 QUERY = re.compile("SELECT|INSERT|UPDATE|DELETE|WITH")
-# One row for each table and migration there is; read by /health.
+# `/health` reads these tables. They have one row for each table or migration.
 SMALL = re.compile("sqlite_master|schema_migration")
 
 
 def use_everything(api: Api) -> None:
-    """Every route, and every shape of its query."""
+    """Call every route with every shape of its query."""
     world = make_world()
     for route in ROUTES:
         request_for(route, make_world()).send(api, headers={"Idempotency-Key": route.view_name})
@@ -59,10 +68,10 @@ def follow_and_finish(api: Api, world: World) -> None:
 
 @pytest.fixture(params=["as it is", "analysed"])
 def queries(request: pytest.FixtureRequest, api: Api) -> list[tuple[str, list[object]]]:
-    """All SQL of all routes, for each kind of caller, with values, each once."""
+    """All SQL of all routes for each kind of caller: each statement once, with values."""
     fill()
-    projects_key, _ = ApiKey.make(PROJECT)
-    if request.param == "analysed":  # then SQLite plans by what the tables hold
+    projects_key, _ = api_keys.make(PROJECT)
+    if request.param == "analysed":  # SQLite then plans with statistics of the tables
         database.execute_sql("ANALYZE")
     database.close()
     with count_queries() as counter:
@@ -74,14 +83,14 @@ def queries(request: pytest.FixtureRequest, api: Api) -> list[tuple[str, list[ob
 
 
 def fill(count: int = 300) -> None:
-    """Conversations of others, in two projects, in one of them all archived."""
+    """Add conversations of others in two projects. In one project all are archived."""
     with database.atomic():
         for number in range(count):
             project = (PROJECT, PROJECT, OTHER_PROJECT)[number % 3]
-            row = Conversation.start(Scope(project, f"user {number % 7}"), project)
-            Message.append(EVERYTHING, row.id, [Draft("user", "Hello")] * 2)
+            row = conversations.start(Scope(project, f"user {number % 7}"), project)
+            messages.append(EVERYTHING, row.id, [Draft("user", "Hello")] * 2)
             if project == OTHER_PROJECT:
-                Conversation.change(EVERYTHING, row.id, is_archived=True)
+                conversations.change(EVERYTHING, row.id, is_archived=True)
     database.close()
 
 
@@ -97,7 +106,7 @@ def test_no_query_scans_or_sorts(queries: list[tuple[str, list[object]]]):
 
 
 def cost(api: Api, request: Request) -> int:
-    """The steps of SQLite's virtual machine that a request takes."""
+    """Count the steps of SQLite's virtual machine that a request takes."""
     steps = 0
 
     def count() -> None:
@@ -125,7 +134,7 @@ ASKED: dict[str, Callable[[World], Request]] = {
 }
 
 
-# A plan may say SEARCH and still walk through a whole project.
+# A plan that says SEARCH may still read a whole project.
 @pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
 def test_a_user_pays_nothing_for_others_conversations(api: Api, asked: Callable[[World], Request]):
     api.headers["X-User-Id"] = "early"
@@ -135,7 +144,7 @@ def test_a_user_pays_nothing_for_others_conversations(api: Api, asked: Callable[
     assert cost(api, asked(make_world(user_id="late"))) <= alone * 1.1
 
 
-def test_looking_for_archived_ones_is_not_looking_at_all(api: Api):
+def test_listing_archived_conversations_does_not_read_the_others(api: Api):
     ask = ASKED["archived ones"](make_world())
     alone = cost(api, ask)
     fill(500)

@@ -1,4 +1,4 @@
-"""PostgreSQL as the store, on a real server: what is another story there than with a file."""
+"""Tests what differs between a PostgreSQL server and a SQLite file."""
 
 import random
 import string
@@ -6,7 +6,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from typing import Any
 
 import peewee
@@ -14,39 +13,25 @@ import pytest
 from playhouse.schema_diff import diff_models
 
 from app import app
-from db import schema
-from db.conversation import Conversation
-from db.database import database, open_store, store_at, transaction
-from db.idempotency_key import IdempotencyKey
-from db.message import Draft, Message
+from db import conversations, idempotency_keys, messages
+from db.engine.connect import store_at
+from db.engine.database import database, transaction
+from db.errors import Unavailable
+from db.idempotency_keys import Claim
+from db.messages import Draft
+from db.models import MODELS
 from db.scope import EVERYTHING
 from db.settings import SettingsError, settings
+from db.startup import open_store
+from db.upkeep import schema
 
-from .clients import Api, InProcess, assert_problem
-from .conftest import PROJECT, Clock
-from .postgres import Server as PostgresServer
-from .processes import Server
+from .support.clients import Api, InProcess, assert_problem
+from .support.clock import Clock
+from .support.postgres import Server as PostgresServer
+from .support.threads import at_once
+from .support.world import PROJECT
 
-# What happens at the same moment happens to a server, too.
-from .test_concurrency import (  # noqa: F401
-    at_once,
-    streaming,
-    test_a_conversation_that_is_deleted_takes_all_along,
-    test_a_stream_is_finished_by_its_writer_or_by_its_reader,
-    test_batches_are_not_torn_apart,
-    test_copies_of_a_piece_are_stored_once,
-    test_copies_of_the_last_piece_finish_once,
-    test_eight_processes_append_to_one_conversation,
-    test_many_who_find_a_writer_silent_finish_its_message_once,
-    test_of_different_pieces_at_one_offset_one_is_stored,
-    test_of_two_changes_with_one_etag_one_is_refused,
-    test_readers_keep_up_with_writers_in_other_threads,
-    test_twelve_copies_of_a_post_in_threads_have_one_effect,
-    test_twelve_copies_of_a_post_to_four_processes_have_one_effect,
-    test_twelve_threads_append_to_one_conversation,
-)
-
-engine = pytest.importorskip("db.postgres")
+engine = pytest.importorskip("db.engine.postgres")
 PostgresStore = engine.PostgresStore
 
 CONVERSATIONS = "/api/v1/conversations"
@@ -62,20 +47,9 @@ def store(postgres_url: str, configure: Callable[..., None]) -> Iterator[Postgre
     database.initialize(None)
 
 
-@pytest.fixture(scope="module")
-def servers(postgres: PostgresServer) -> Iterator[list[Server]]:
-    """Four processes that serve one database."""
-    url = postgres.migrated()
-    with ExitStack() as stack:
-        started = [Server(url).start() for _ in range(4)]
-        for server in started:
-            stack.callback(server.kill)
-        yield [server.wait() for server in started]
-
-
 @pytest.fixture
 def reopen(store: PostgresStore, configure: Callable[..., None]) -> Iterator[Callable[[str], None]]:
-    """Let the next request open another database, as in a new process."""
+    """`reopen(url)` makes the next request open another database, as in a new process."""
 
     def reopen(url: str) -> None:
         store.close_all()
@@ -98,7 +72,7 @@ def in_another_thread(verb: Callable[[], Any]) -> Any:
         return pool.submit(run).result()
 
 
-# The address
+# The URL
 
 
 @pytest.mark.parametrize(
@@ -109,7 +83,7 @@ def in_another_thread(verb: Callable[[], Any]) -> Any:
         ("postgresql:///confab?password=secret", "postgresql://localhost/confab"),
     ],
 )
-def test_the_place_is_told_without_the_password(url: str, place: str):
+def test_the_place_is_shown_without_the_password(url: str, place: str):
     assert store_at(url).place == place
 
 
@@ -129,7 +103,7 @@ def test_a_url_that_libpq_cannot_read_is_refused_without_telling_the_password(ur
 
 
 def test_without_the_driver_the_error_names_it(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "db.postgres", None)
+    monkeypatch.setitem(sys.modules, "db.engine.postgres", None)
     with pytest.raises(SettingsError, match=r"psycopg\[binary\]"):
         store_at(NOWHERE)
 
@@ -138,10 +112,10 @@ def test_without_the_driver_the_error_names_it(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_the_models_and_the_migrated_schema_are_the_same(store: PostgresStore):
-    assert not diff_models(store, schema.MODELS)
+    assert not diff_models(store, MODELS)
 
 
-def test_a_server_is_migrated_only_when_somebody_says_so(
+def test_a_server_is_migrated_only_by_command(
     postgres: PostgresServer,
     api: Api,
     reopen: Callable[[str], None],
@@ -158,7 +132,7 @@ def test_a_server_is_migrated_only_when_somebody_says_so(
     assert api.get("/health").json["schema"] == schema.version(database.obj)
 
 
-def test_of_processes_that_migrate_together_one_does_it(postgres: PostgresServer):
+def test_only_one_of_several_concurrent_migrations_runs(postgres: PostgresServer):
     url = postgres.blank()
 
     def migrate() -> list[str]:
@@ -171,7 +145,7 @@ def test_of_processes_that_migrate_together_one_does_it(postgres: PostgresServer
     assert sorted(map(len, at_once(*[migrate] * 6)))[:5] == [0] * 5
 
 
-# Away, or busy
+# A server that is unreachable or busy
 
 
 def test_a_server_that_does_not_answer_is_a_503(api: Api, reopen: Callable[[str], None]):
@@ -196,23 +170,23 @@ def test_connections_that_died_in_the_pool_are_replaced(
 def test_a_connection_that_dies_in_a_verb_leaves_nothing_and_is_not_used_again():
     @transaction
     def verb() -> None:
-        Conversation.start(EVERYTHING, PROJECT)
+        conversations.start(EVERYTHING, PROJECT)
         database.execute_sql("SELECT pg_terminate_backend(pg_backend_pid())")
 
-    with pytest.raises(peewee.OperationalError):
+    with pytest.raises(Unavailable):
         verb()
     database.close()
-    assert Conversation.newest(EVERYTHING).rows == []
+    assert conversations.newest(EVERYTHING).rows == []
 
 
-def test_who_waits_too_long_for_another_writer_gets_a_503_and_leaves_nothing(
+def test_a_write_that_waits_too_long_for_a_lock_is_a_503_and_leaves_nothing(
     postgres_url: str, api: Api, conversation_id: str, reopen: Callable[[str], None]
 ):
     reopen(f"{postgres_url}&options=-c%20lock_timeout%3D50ms")
     path = f"{CONVERSATIONS}/{conversation_id}"
     assert api.get(path).status == 200  # opens the store
     with database.atomic():
-        Conversation.lock(EVERYTHING, conversation_id)
+        conversations.lock(EVERYTHING, conversation_id)
         answer = in_another_thread(lambda: api.patch(path, {"title": "Too late"}))
         assert_problem(answer, 503, "unavailable")
     assert api.get(path).json["title"] is None
@@ -247,7 +221,7 @@ def test_a_pool_that_stays_busy_is_a_503(
     assert_problem(answer, 503, "unavailable")
 
 
-# Broken off
+# Transactions that the server aborts
 
 
 def break_off(state: str) -> None:
@@ -255,33 +229,33 @@ def break_off(state: str) -> None:
 
 
 @pytest.mark.parametrize("state", ["40001", "40P01"])
-def test_what_the_server_breaks_off_is_run_again_as_a_whole(state: str):
+def test_a_transaction_that_the_server_aborts_is_run_again_as_a_whole(state: str):
     begun = []
 
     @transaction
     def verb() -> str:
-        begun.append(Conversation.start(EVERYTHING, PROJECT).id)
+        begun.append(conversations.start(EVERYTHING, PROJECT).id)
         if len(begun) < 3:
             break_off(state)
         return begun[-1]
 
     assert verb() == begun[2]
-    assert [row.id for row in Conversation.newest(EVERYTHING).rows] == begun[2:]
+    assert [row.id for row in conversations.newest(EVERYTHING).rows] == begun[2:]
 
 
-def test_what_is_broken_off_again_and_again_fails_in_the_end(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(engine, "PAUSES", [0, 0])
+def test_a_transaction_that_is_aborted_every_time_fails_in_the_end(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(engine, "PAUSES_SECONDS", [0, 0])
     begun = []
 
     @transaction
     def verb() -> None:
-        begun.append(Conversation.start(EVERYTHING, PROJECT))
+        begun.append(conversations.start(EVERYTHING, PROJECT))
         break_off("40001")
 
-    with pytest.raises(peewee.OperationalError):
+    with pytest.raises(Unavailable):
         verb()
     assert len(begun) == 3
-    assert Conversation.newest(EVERYTHING).rows == []
+    assert conversations.newest(EVERYTHING).rows == []
 
 
 def test_other_errors_are_not_run_again():
@@ -292,25 +266,25 @@ def test_other_errors_are_not_run_again():
         begun.append(1)
         break_off("55P03")
 
-    with pytest.raises(peewee.OperationalError):
+    with pytest.raises(Unavailable):
         verb()
     assert begun == [1]
 
 
-def test_two_that_wait_for_each_other_both_get_there():
-    first, second = (Conversation.start(EVERYTHING, PROJECT).id for _ in range(2))
+def test_two_transactions_that_deadlock_both_succeed():
+    first, second = (conversations.start(EVERYTHING, PROJECT).id for _ in range(2))
     both_have_one, met = threading.Barrier(2), threading.Event()
 
     @transaction
     def append_to(*ids: str) -> None:
         for id in ids:
-            Message.append(EVERYTHING, id, [Draft("user", "Hello")])
+            messages.append(EVERYTHING, id, [Draft("user", "Hello")])
             if not met.is_set():
                 both_have_one.wait()
                 met.set()
 
     at_once(lambda: append_to(first, second), lambda: append_to(second, first))
-    assert [len(Message.page_for(EVERYTHING, id).rows) for id in (first, second)] == [2, 2]
+    assert [len(messages.page_for(EVERYTHING, id).rows) for id in (first, second)] == [2, 2]
 
 
 # Isolation
@@ -318,25 +292,25 @@ def test_two_that_wait_for_each_other_both_get_there():
 
 def test_a_snapshot_shows_one_state(store: PostgresStore, conversation_id: str):
     with store.snapshot():
-        before = Conversation.find(EVERYTHING, conversation_id)
-        in_another_thread(lambda: Conversation.change(EVERYTHING, conversation_id, title="New"))
-        assert Conversation.find(EVERYTHING, conversation_id) == before
-    assert Conversation.find(EVERYTHING, conversation_id).title == "New"
+        before = conversations.find(EVERYTHING, conversation_id)
+        in_another_thread(lambda: conversations.change(EVERYTHING, conversation_id, title="New"))
+        assert conversations.find(EVERYTHING, conversation_id) == before
+    assert conversations.find(EVERYTHING, conversation_id).title == "New"
 
 
-def test_a_snapshot_is_for_reading(store: PostgresStore):
+def test_a_snapshot_is_read_only(store: PostgresStore):
     with pytest.raises(peewee.InternalError), store.snapshot():
-        Conversation.start(EVERYTHING, PROJECT)
+        conversations.start(EVERYTHING, PROJECT)
 
 
 def test_sweeping_expired_keys_keeps_nobody_waiting(clock: Clock):
     for number in range(3):
-        IdempotencyKey.claim("caller", f"old {number}", "fingerprint")
+        idempotency_keys.claim(Claim("caller", f"old {number}", "fingerprint"))
     clock.move(seconds=200_000)
     database.execute_sql("SET lock_timeout = '100ms'")
 
     def claim(key: str) -> None:
-        assert IdempotencyKey.claim("caller", key, "fingerprint") is None
+        assert idempotency_keys.claim(Claim("caller", key, "fingerprint")) is None
 
     with database.atomic():
         claim("new")

@@ -1,4 +1,4 @@
-"""ETag, If-None-Match and If-Match on a conversation."""
+"""Tests ETag, If-None-Match and If-Match on a conversation."""
 
 import re
 from collections.abc import Callable
@@ -6,9 +6,9 @@ from functools import partial
 
 import pytest
 
-from db.conversation import Conversation
+from db import conversations, messages
 from db.errors import StalePrecondition
-from db.message import Draft, Message
+from db.messages import Draft
 from db.scope import EVERYTHING
 from handlers.conversations import (
     CONVERSATIONS,
@@ -21,11 +21,11 @@ from handlers.conversations import (
 from handlers.http.caller import Caller
 from handlers.http.preconditions import IfMatch, IfNoneMatch
 
-from .clients import Api
+from .support.clients import Api
 
 
 def say(id: str, content: str) -> None:
-    Message.append(EVERYTHING, id, [Draft("user", content)])
+    messages.append(EVERYTHING, id, [Draft("user", content)])
 
 
 def tag(caller: Caller, id: str) -> str:
@@ -36,8 +36,8 @@ def test_each_change_has_its_own_etag(anyone: Caller, conversation_id: str):
     tags = [tag(anyone, conversation_id)]
     for step in (
         lambda: say(conversation_id, "one"),
-        lambda: Conversation.change(EVERYTHING, conversation_id, title="Plans"),
-        lambda: Conversation.change(EVERYTHING, conversation_id, is_archived=True),
+        lambda: conversations.change(EVERYTHING, conversation_id, title="Plans"),
+        lambda: conversations.change(EVERYTHING, conversation_id, is_archived=True),
     ):
         step()
         tags.append(tag(anyone, conversation_id))
@@ -46,7 +46,7 @@ def test_each_change_has_its_own_etag(anyone: Caller, conversation_id: str):
 
 
 @pytest.mark.parametrize("form", ["{}", "W/{}", '"other", {}', "{},", "*"])
-def test_what_has_not_changed_is_not_sent_again(
+def test_an_unchanged_conversation_is_not_sent_again(
     api: Api, anyone: Caller, conversation_id: str, form: str
 ):
     seen = form.format(tag(anyone, conversation_id))
@@ -55,7 +55,7 @@ def test_what_has_not_changed_is_not_sent_again(
     assert answer.headers["etag"] == tag(anyone, conversation_id)
 
 
-def test_what_has_changed_is_sent(anyone: Caller, conversation_id: str):
+def test_a_changed_conversation_is_sent(anyone: Caller, conversation_id: str):
     seen = IfNoneMatch(if_none_match=tag(anyone, conversation_id))
     say(conversation_id, "one")
     reply = get_conversation(anyone, conversation_id, ConversationQuery(), seen)
@@ -70,13 +70,13 @@ def test_what_has_changed_is_sent(anyone: Caller, conversation_id: str):
     ],
     ids=["change", "delete"],
 )
-def test_a_write_to_what_somebody_else_changed_is_refused(
+def test_a_write_with_a_stale_etag_is_refused(
     anyone: Caller, conversation_id: str, write: Callable[..., object]
 ):
     seen = IfMatch(if_match=tag(anyone, conversation_id))
     say(conversation_id, "meanwhile")
-    before = Conversation.find(EVERYTHING, conversation_id)
+    before = conversations.find(EVERYTHING, conversation_id)
     with pytest.raises(StalePrecondition, match="get it again"):
         write(anyone, conversation_id, headers=seen)
-    assert Conversation.find(EVERYTHING, conversation_id) == before
+    assert conversations.find(EVERYTHING, conversation_id) == before
     write(anyone, conversation_id, headers=IfMatch(if_match=tag(anyone, conversation_id)))

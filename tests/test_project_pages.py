@@ -1,22 +1,22 @@
-"""The second API's pages, by cursor: both ways, whatever was deleted meanwhile."""
+"""Tests the pages of `/projects`: cursors lead both ways, also after deletions."""
 
 from typing import Any
 
 import pytest
 from playhouse.test_utils import assert_query_count
 
+from db import conversations
 from db.clock import new_id
-from db.conversation import Conversation
 from db.scope import EVERYTHING, Scope
 from handlers.http.caller import Caller
 from handlers.projects import Page, PageQuery, list_project_conversations
 
-from .clients import Api, assert_problem
-from .conftest import PROJECT
+from .support.clients import Api, assert_problem
+from .support.world import PROJECT
 
 
 def start(user_id: str | None = None, title: str | None = None) -> str:
-    return Conversation.start(Scope(PROJECT, user_id), PROJECT, title).id
+    return conversations.start(Scope(PROJECT, user_id), PROJECT, title).id
 
 
 def page(caller: Caller, **query: Any) -> Page:
@@ -27,7 +27,7 @@ def ids(page: Page) -> list[str]:
     return [conversation.id for conversation in page.data]
 
 
-def test_a_page_has_20_conversations_unless_told(anyone: Caller):
+def test_a_page_has_20_conversations_by_default(anyone: Caller):
     made = [start() for _ in range(21)]
     first = page(anyone)
     assert ids(first) == made[:0:-1]
@@ -43,7 +43,7 @@ def test_pages_show_each_conversation_once_both_ways(
 ):
     made = [start("alice") for _ in range(12)]
     for id in made[::3]:
-        Conversation.change(EVERYTHING, id, is_archived=True)
+        conversations.change(EVERYTHING, id, is_archived=True)
     if is_archived is not None:
         made = [id for n, id in enumerate(made) if (n % 3 == 0) == is_archived]
     ordered = made[::-1]
@@ -85,12 +85,12 @@ def test_a_deleted_conversation_is_still_a_cursor(
 ):
     made = {title: start(title=title) for title in "abcde"}
     for title in gone:
-        Conversation.remove(EVERYTHING, made[title])
+        conversations.remove(EVERYTHING, made[title])
     shown = page(anyone, **{name: made[title] for name, title in query.items()})
     assert "".join(conversation.title for conversation in shown.data) == expected
 
 
-def test_a_cursor_that_never_was_has_its_place_by_age(anyone: Caller):
+def test_an_unknown_cursor_is_placed_by_its_age(anyone: Caller):
     old = start()
     between = new_id()
     new = start()

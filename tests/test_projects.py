@@ -1,4 +1,4 @@
-"""The second API: a project's conversations without their messages, paged by cursor."""
+"""Tests `/projects`: a project's conversations without their messages."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,9 +8,10 @@ from urllib.parse import quote
 import pytest
 from pydantic import ValidationError
 
-from db.conversation import Conversation
+from db import conversations, messages
 from db.errors import ConversationNotFound
-from db.message import Draft, Message
+from db.messages import Draft
+from db.models import Message
 from db.scope import EVERYTHING, Scope
 from handlers.http.caller import Caller
 from handlers.http.problems import Problem
@@ -26,8 +27,8 @@ from handlers.projects import (
     rename_conversation,
 )
 
-from .clients import Api, assert_problem
-from .conftest import OTHER_PROJECT, PROJECT
+from .support.clients import Api, assert_problem
+from .support.world import OTHER_PROJECT, PROJECT
 
 FIELDS = [
     "type", "id", "title", "created_at", "is_archived", "project_id", "user_id", "last_message_id",
@@ -39,7 +40,7 @@ def path(rest: str = "", project: str = PROJECT) -> str:
 
 
 def start(user_id: str | None = None, title: str | None = None, project: str = PROJECT) -> str:
-    return Conversation.start(Scope(project, user_id), project, title).id
+    return conversations.start(Scope(project, user_id), project, title).id
 
 
 def page(caller: Caller, **query: Any) -> Page:
@@ -52,7 +53,7 @@ def ids(page: Page) -> list[str]:
 
 def test_a_page_has_the_documented_fields_in_order(api: Api):
     id = start("alice", "Planning")
-    (message,) = Message.append(EVERYTHING, id, [Draft("user", "Hello")])
+    (message,) = messages.append(EVERYTHING, id, [Draft("user", "Hello")])
     answer = api.get(path())
     assert answer.status == 200
     assert list(answer.json) == ["data", "has_more", "first_id", "last_id"]
@@ -62,7 +63,7 @@ def test_a_page_has_the_documented_fields_in_order(api: Api):
         "type": "conversation",
         "id": id,
         "title": "Planning",
-        "created_at": Conversation.find(EVERYTHING, id).created_at,
+        "created_at": conversations.find(EVERYTHING, id).created_at,
         "is_archived": False,
         "project_id": PROJECT,
         "user_id": "alice",
@@ -71,7 +72,7 @@ def test_a_page_has_the_documented_fields_in_order(api: Api):
     assert (answer.json["first_id"], answer.json["last_id"]) == (id, id)
 
 
-def test_what_is_unset_is_null(anyone: Caller):
+def test_an_unset_field_is_null(anyone: Caller):
     start()
     (shown,) = page(anyone).data
     assert (shown.title, shown.user_id, shown.last_message_id) == (None, None, None)
@@ -110,7 +111,7 @@ def test_a_key_for_another_project_does_not_open_this_one(alice: Caller):
         list_project_conversations(alice, OTHER_PROJECT, PageQuery())
 
 
-def test_the_signed_on_users_page_is_the_page_of_that_user(api: Api, alice: Caller):
+def test_the_sso_page_lists_the_signed_on_users_conversations(api: Api, alice: Caller):
     made = [start("alice"), start("bob"), start("alice"), start(), start("alice")]
     place = f"/projects/{PROJECT}/sso/conversations"
     answer = api.get(place, headers={"X-User-Id": "alice"}, limit=2)
@@ -122,7 +123,7 @@ def test_the_signed_on_users_page_is_the_page_of_that_user(api: Api, alice: Call
     assert_problem(api.get(place, headers={"X-User-Id": ""}), 401, "not-signed-on")
 
 
-def test_archiving_and_back_as_often_as_one_likes(anyone: Caller):
+def test_archiving_and_unarchiving_can_be_repeated(anyone: Caller):
     id = start()
     for wanted in (True, True, False, False, True):
         shown = archive_conversation(anyone, PROJECT, id, ArchiveQuery(is_archived=wanted))
@@ -132,12 +133,12 @@ def test_archiving_and_back_as_often_as_one_likes(anyone: Caller):
     assert ids(page(anyone)) == [id]
 
 
-def test_archiving_what_is_archived_changes_nothing(anyone: Caller):
+def test_archiving_an_archived_conversation_changes_nothing(anyone: Caller):
     id = start()
     archive_conversation(anyone, PROJECT, id, ArchiveQuery())
-    before = Conversation.find(EVERYTHING, id)
+    before = conversations.find(EVERYTHING, id)
     archive_conversation(anyone, PROJECT, id, ArchiveQuery())
-    assert Conversation.find(EVERYTHING, id) == before
+    assert conversations.find(EVERYTHING, id) == before
 
 
 @pytest.mark.parametrize(
@@ -172,7 +173,7 @@ def test_a_new_name_that_is_invalid_is_refused(body: dict[str, Any]):
 def test_deleting_answers_null_and_takes_the_messages_along(api: Api):
     gone, kept = start(), start()
     for id in (gone, kept):
-        Message.append(EVERYTHING, id, [Draft("user", "Hello")])
+        messages.append(EVERYTHING, id, [Draft("user", "Hello")])
     answer = api.delete(path(f"/{gone}"))
     assert (answer.status, answer.body) == (200, b"null")
     assert {message.conversation_id for message in Message.select()} == {kept}
@@ -192,10 +193,10 @@ def test_a_conversation_is_found_in_its_own_project_only(
     anyone: Caller, write: Callable[..., object]
 ):
     id = start(project=OTHER_PROJECT)
-    before = Conversation.find(EVERYTHING, id)
+    before = conversations.find(EVERYTHING, id)
     with pytest.raises(ConversationNotFound):
         write(anyone, PROJECT, id)
-    assert Conversation.find(EVERYTHING, id) == before
+    assert conversations.find(EVERYTHING, id) == before
 
 
 def test_both_apis_show_the_same_conversation(api: Api):

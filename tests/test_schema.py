@@ -1,4 +1,4 @@
-"""The schema: from whatever state, whoever starts at that moment, to what the models say."""
+"""Tests that migrations lead from any state to the schema of the models."""
 
 import json
 import multiprocessing
@@ -19,14 +19,16 @@ import pytest
 from playhouse.schema_diff import diff_models
 
 from app import app
-from db import schema
-from db.conversation import Conversation
-from db.database import SqliteStore, database, open_store
-from db.message import Message
+from db import conversations, messages
+from db.engine.database import database
+from db.engine.sqlite import SqliteStore
+from db.models import MODELS
 from db.scope import EVERYTHING
 from db.settings import Settings
+from db.startup import open_store
+from db.upkeep import schema
 
-from .clients import Api, InProcess, assert_problem
+from .support.clients import Api, InProcess, assert_problem
 
 ROOT = Path(__file__).parent.parent
 NAMES = sorted(path.stem for path in schema.DIRECTORY.glob("[0-9]*.py"))
@@ -35,7 +37,7 @@ INITIAL = "0001_initial"
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """A copy of the migrations, for tests to add later ones to."""
+    """A copy of the migrations, to which tests add later ones."""
     return Path(shutil.copytree(schema.DIRECTORY, tmp_path / "migrations"))
 
 
@@ -46,7 +48,7 @@ def add(directory: Path, name: str, *statements: str) -> None:
 
 @pytest.fixture
 def blank(tmp_path: Path) -> Iterator[SqliteStore]:
-    """A database that has nothing yet, and that the models are bound to."""
+    """An empty database that the models are bound to."""
     bound, blank = database.obj, SqliteStore(str(tmp_path / "blank.db"))
     database.initialize(blank)
     yield blank
@@ -55,7 +57,7 @@ def blank(tmp_path: Path) -> Iterator[SqliteStore]:
 
 
 def statements(store: SqliteStore) -> dict[str, str]:
-    """What SQLite keeps of each CREATE: types, NOT NULL, keys, WITHOUT ROWID and all."""
+    """Return the CREATE statements that SQLite keeps, with types, NOT NULL and keys."""
     rows = store.execute_sql(
         "SELECT type || ' ' || name, sql FROM sqlite_master WHERE tbl_name != 'schema_migration'"
     )
@@ -67,13 +69,13 @@ def recorded(store: SqliteStore) -> list[str]:
 
 
 def test_the_models_and_the_migrated_schema_have_the_same_columns_and_indexes(store: SqliteStore):
-    assert not diff_models(store, schema.MODELS)
+    assert not diff_models(store, MODELS)
 
 
 def test_the_models_and_the_migrated_schema_are_made_by_the_same_statements(
     store: SqliteStore, blank: SqliteStore
 ):
-    blank.create_tables(schema.MODELS)
+    blank.create_tables(MODELS)
     assert statements(store) == statements(blank)
 
 
@@ -94,7 +96,7 @@ def test_migrating_twice_changes_nothing(store: SqliteStore):
     assert (statements(store), recorded(store)) == before
 
 
-# Rows as the first version wrote them, never to be changed.
+# Rows as the first version wrote them. They must never change.
 OLDEST_ROWS = """
     INSERT INTO conversation (id, project_id, title, is_archived, created_at, updated_at,
         last_message_id, version) VALUES ('0198c5a6-0000-7000-8000-000000000001', 'p', 'Planning',
@@ -119,9 +121,34 @@ def oldest(blank: SqliteStore) -> SqliteStore:
 
 def test_the_oldest_schema_is_brought_up_to_date_with_its_data(oldest: SqliteStore):
     assert schema.migrate(oldest) == [name for name in NAMES if name != INITIAL]
-    assert not diff_models(oldest, schema.MODELS)
-    assert Conversation.find(EVERYTHING, OLDEST_CONVERSATION).title == "Planning"
-    assert [m.content for m in Message.page_for(EVERYTHING, OLDEST_CONVERSATION).rows] == ["Hello"]
+    assert not diff_models(oldest, MODELS)
+    assert conversations.find(EVERYTHING, OLDEST_CONVERSATION).title == "Planning"
+    assert [m.content for m in messages.page_for(EVERYTHING, OLDEST_CONVERSATION).rows] == ["Hello"]
+
+
+# Keys as the first version wrote them, for a chat and for another request. They must never change.
+OLDEST_KEYS = """
+    INSERT INTO idempotency_key VALUES
+        ('c', 'chat', 'f', '2026-01-01T00:00:00.000Z', 200, '{}', '["1","2"]'),
+        ('c', 'create', 'f', '2026-01-01T00:00:00.000Z', 201,
+            '{"Content-Type":"application/json"}', '{"id":"1"}');
+"""
+
+
+def test_a_chats_key_of_the_oldest_schema_becomes_a_reference(oldest: SqliteStore):
+    oldest.connection().executescript(OLDEST_KEYS)
+    before = statements(oldest)
+    schema.migrate(oldest)
+    kept = "SELECT key, status, headers, body, reference FROM idempotency_key ORDER BY key"
+    assert oldest.execute_sql(kept).fetchall() == [
+        ("chat", None, None, None, '["1","2"]'),
+        ("create", 201, '{"Content-Type":"application/json"}', '{"id":"1"}', None),
+    ]
+    while schema.version(oldest) != INITIAL:
+        oldest.alone(schema.runner(oldest).down)
+    assert statements(oldest) == before
+    kept = "SELECT status, headers, body FROM idempotency_key WHERE key = 'chat'"
+    assert oldest.execute_sql(kept).fetchone() == (200, "{}", '["1","2"]')
 
 
 def test_a_later_migration_finds_the_data_that_is_there(oldest: SqliteStore, directory: Path):
@@ -137,9 +164,10 @@ def test_a_later_migration_finds_the_data_that_is_there(oldest: SqliteStore, dir
     assert schema.migrate(oldest, directory) == []
 
 
-def test_a_table_can_be_written_anew_without_losing_what_refers_to_it(
+def test_a_table_can_be_rewritten_without_losing_rows_that_refer_to_it(
     oldest: SqliteStore, directory: Path
 ):
+    schema.migrate(oldest)
     before = statements(oldest)
     add(
         directory,
@@ -156,18 +184,18 @@ def test_a_table_can_be_written_anew_without_losing_what_refers_to_it(
     )
     schema.migrate(oldest, directory)
     assert statements(oldest) == before
-    assert len(Message.page_for(EVERYTHING, OLDEST_CONVERSATION).rows) == 1
+    assert len(messages.page_for(EVERYTHING, OLDEST_CONVERSATION).rows) == 1
     assert oldest.pragma("foreign_keys") == 1
-    Conversation.remove(EVERYTHING, OLDEST_CONVERSATION)
+    conversations.remove(EVERYTHING, OLDEST_CONVERSATION)
     assert oldest.execute_sql("SELECT count(*) FROM message").fetchone() == (0,)
 
 
-def test_a_migration_that_would_leave_orphans_is_taken_back(oldest: SqliteStore, directory: Path):
+def test_a_migration_that_would_leave_orphans_is_rolled_back(oldest: SqliteStore, directory: Path):
     add(directory, "9998_lose", "db.execute_sql('DELETE FROM conversation')")
     with pytest.raises(peewee.IntegrityError, match="rows of message"):
         schema.migrate(oldest, directory)
     assert recorded(oldest)[-1] != "9998_lose"
-    assert Conversation.find(EVERYTHING, OLDEST_CONVERSATION).title == "Planning"
+    assert conversations.find(EVERYTHING, OLDEST_CONVERSATION).title == "Planning"
     assert oldest.pragma("foreign_keys") == 1
 
 
@@ -232,11 +260,11 @@ def test_serving_goes_on_with_a_schema_newer_than_the_code(store: SqliteStore, d
     schema.migrate(store, directory)
     assert schema.migrate(store) == []
     assert schema.version(store) == "9999_later"
-    assert Conversation.start(EVERYTHING, "p").project_id == "p"
+    assert conversations.start(EVERYTHING, "p").project_id == "p"
 
 
 PROCESSES = 8
-_together: Any = None  # a barrier, in each of the processes
+_together: Any = None  # the barrier that the processes share
 
 
 def _meet_at(barrier: Any) -> None:
@@ -248,7 +276,7 @@ def _start_serving(url: str) -> tuple[int, str]:
     _together.wait(60)
     store = open_store(Settings.read({"DATABASE_URL": url}))
     try:
-        Conversation.start(EVERYTHING, "p")
+        conversations.start(EVERYTHING, "p")
         return os.getpid(), store.pragma("journal_mode")
     finally:
         store.close_all()
@@ -285,7 +313,7 @@ def test_a_file_is_changed_to_wal_as_soon_as_its_writer_is_done(tmp_path: Path):
 
 @pytest.fixture
 def unopened(configure: Callable[..., None], tmp_path: Path) -> Iterator[Path]:
-    """A process that has not had its first request yet, and the file it will open then."""
+    """The file that the first request will open. There has been no request yet."""
     bound, file = database.obj, tmp_path / "new.db"
     configure(database_url=f"sqlite:///{file}")
     database.initialize(None)
@@ -295,9 +323,9 @@ def unopened(configure: Callable[..., None], tmp_path: Path) -> Iterator[Path]:
     database.initialize(bound)
 
 
-def test_requests_that_come_first_at_the_same_moment_all_find_the_schema(unopened: Path):
+def test_concurrent_first_requests_all_find_the_schema(unopened: Path):
     def first_request(_: int) -> int:
-        key = {"X-API-Key": "unknown"}  # looked for in the database
+        key = {"X-API-Key": "unknown"}  # makes the request read the database
         return Api(InProcess(app)).get("/api/v1/conversations", headers=key).status
 
     with ThreadPoolExecutor(8) as threads:
@@ -315,7 +343,7 @@ def test_a_first_request_that_finds_the_database_locked_leaves_the_opening_to_th
     assert api.get("/health").json["schema"] == NAMES[-1]
 
 
-# As `chalice local` sets up the root logger before it serves.
+# `chalice local` sets up the root logger like this before it serves.
 SERVE = """
 import logging, sys
 logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
@@ -325,7 +353,7 @@ assert Client(app).http.get("/health").status_code == 200
 """
 
 
-def test_applied_migrations_are_told_in_the_servers_log_and_nowhere_else(tmp_path: Path):
+def test_applied_migrations_are_reported_in_the_servers_log_and_nowhere_else(tmp_path: Path):
     served = subprocess.run(
         [sys.executable, "-c", SERVE],
         cwd=ROOT,

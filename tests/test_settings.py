@@ -1,4 +1,4 @@
-"""The configuration: what is refused, what is assumed, and where the rows live by default."""
+"""Tests the settings: their defaults, which values are refused, and the default database."""
 
 import os
 import subprocess
@@ -10,10 +10,12 @@ import pytest
 from pydantic import SecretStr
 
 from app import app
-from db.database import database, default_path, open_store, store_at
+from db.engine.connect import default_path, store_at
+from db.engine.database import database
 from db.settings import ON_LAMBDA, Settings, SettingsError, settings
+from db.startup import open_store
 
-from .clients import Api, InProcess, assert_problem
+from .support.clients import Api, InProcess, assert_problem
 
 ROOT = Path(__file__).parent.parent
 
@@ -114,7 +116,7 @@ def test_a_bad_value_stops_the_start_with_one_sentence_that_names_the_setting(
 
 
 def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A process of its own that imports the app, as every way of serving it does."""
+    """Import the app in a new process, as every server does."""
     return subprocess.run(
         [sys.executable, "-c", "import app", *arguments],
         cwd=ROOT,
@@ -194,7 +196,7 @@ def test_a_database_url_may_choose_how_the_file_is_written(tmp_path: Path):
 
 @pytest.fixture
 def unset(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No DATABASE_URL, in a process that has had no request."""
+    """Unset DATABASE_URL, as in a process that has had no request."""
     monkeypatch.delenv("DATABASE_URL")
     settings.cache_clear()
     database.initialize(None)

@@ -1,5 +1,4 @@
-"""A property of the stream: whatever happens in whatever order, each reader ends with exactly the
-text, nothing twice, nothing missing, and for little more than the text's bytes."""
+"""Tests with random operations that every reader ends with exactly the stored text."""
 
 import json
 from collections.abc import Callable
@@ -11,26 +10,27 @@ from typing import Any
 import pytest
 
 from db import clock as db_clock
-from db import feed, transcript, writer
-from db.conversation import Conversation
-from db.database import database, open_store
+from db import conversations, events, messages, streams, transcripts
+from db.engine.database import database
 from db.errors import Conflict
-from db.message import Draft, Message
+from db.messages import Draft
 from db.scope import EVERYTHING
 from db.settings import settings
+from db.startup import open_store
 
-from .conftest import PROJECT, Clock
-from .test_events import Follower
+from .support.clock import Clock
+from .support.followers import Follower
+from .support.world import PROJECT
 
 hypothesis = pytest.importorskip("hypothesis")
 st = hypothesis.strategies
 
-ENVELOPE = 400  # bytes of an event but its text: field names, ids, times
+ENVELOPE = 400  # bytes of an event without its text: field names, ids, times
 
 
 @dataclass
 class Expected:
-    """A message as it should be."""
+    """The expected state of a message."""
 
     id: str
     content: str | list[dict[str, Any]]
@@ -47,12 +47,12 @@ class Expected:
 
 
 class CountingFollower(Follower):
-    """Counts the bytes that arrive, and the connections that bring them."""
+    """A follower that counts its connections and the bytes that arrive."""
 
     received = connections = 0
 
     def read(self, cut: int | None = None) -> bool:
-        """Whether the answer had events; only its first `cut` bytes arrive."""
+        """Receive an answer, cut at `cut` bytes. Return whether the whole answer had events."""
         body = self.ask()
         arrived = body[: len(body) if cut is None else cut % (len(body) + 1)]
         self.connections += 1
@@ -62,14 +62,14 @@ class CountingFollower(Follower):
 
 
 class Story:
-    """A conversation in which the methods below happen, and what should be there afterwards."""
+    """A conversation, the operations on it, and the state that they should lead to."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.id = Conversation.start(EVERYTHING, PROJECT).id
+        self.id = conversations.start(EVERYTHING, PROJECT).id
         self.expected: dict[str, Expected] = {}
         self.title: str | None = None
-        self.written = 0  # bytes, as they are in JSON
+        self.written = 0  # bytes in JSON
         self.readers = [CountingFollower(self.id) for _ in range(3)]
         self.add("Two messages", "completed", None)
         self.add("and one in progress: ", "in_progress", {})
@@ -78,13 +78,13 @@ class Story:
         self.written += sum(len(json.dumps(it, ensure_ascii=False).encode()) for it in written)
 
     def pick(self, number: int) -> Expected:
-        """One of the messages; a new one if there is none."""
-        messages = list(self.expected.values())
-        return messages[number % len(messages)] if messages else self.add("", "in_progress", None)
+        """Return one of the messages, or a new one if there is none."""
+        expected = list(self.expected.values())
+        return expected[number % len(expected)] if expected else self.add("", "in_progress", None)
 
     def add(self, content: Any, status: str, metadata: dict[str, Any] | None) -> Expected:
         draft = Draft("assistant", content, status, metadata)
-        (row,) = Message.append(EVERYTHING, self.id, [draft])
+        (row,) = messages.append(EVERYTHING, self.id, [draft])
         self.count(content, metadata)
         self.expected[row.id] = Expected(row.id, content, status, metadata)
         return self.expected[row.id]
@@ -106,7 +106,7 @@ class Story:
             agrees = status is None or end >= length
         else:
             agrees = status in (None, message.status)
-        send = partial(writer.append, EVERYTHING, self.id, message.id, offset, delta, status)
+        send = partial(streams.append, EVERYTHING, self.id, message.id, offset, delta, status)
         if not grows and not (is_there and agrees):
             with pytest.raises(Conflict) as conflict:
                 send()
@@ -122,7 +122,7 @@ class Story:
 
     def edit(self, number: int, changes: dict[str, Any]) -> None:
         message = self.pick(number)
-        Message.edit(EVERYTHING, self.id, message.id, **changes)
+        messages.edit(EVERYTHING, self.id, message.id, **changes)
         vars(message).update(changes)
         if changes:
             self.count(message.content, message.metadata)
@@ -132,16 +132,16 @@ class Story:
 
     def delete(self, number: int) -> None:
         message = self.pick(number)
-        Message.remove(EVERYTHING, self.id, message.id)
+        messages.remove(EVERYTHING, self.id, message.id)
         del self.expected[message.id]
 
     def rename(self, title: str | None) -> None:
-        Conversation.change(EVERYTHING, self.id, title=title)
+        conversations.change(EVERYTHING, self.id, title=title)
         self.title = title
         self.count(title)
 
     def fall_silent(self) -> None:
-        """All writers. Nobody has noticed yet."""
+        """Make all writers silent. No request has finished their messages yet."""
         self.clock.move(seconds=61)
         for message in self.expected.values():
             if message.is_open:
@@ -156,15 +156,15 @@ class Story:
         self.readers[reader].read(cut)
 
     def join(self, number: int) -> None:
-        """A reader that has read the conversation follows it from there."""
-        row, messages = transcript.read(EVERYTHING, self.id)
+        """Replace a reader by one that has just read the conversation."""
+        row, found = transcripts.read(EVERYTHING, self.id)
         reader = CountingFollower(self.id, last_event_id=row.version)
-        reader.messages = {message.id: message._asdict() for message in messages}
+        reader.messages = {message.id: message._asdict() for message in found}
         reader.conversation = row._asdict()
         self.readers[number] = reader
 
     def check(self) -> None:
-        _, rows = transcript.read(EVERYTHING, self.id)
+        _, rows = transcripts.read(EVERYTHING, self.id)
         found = {row.id: Expected(row.id, row.content, row.status, row.metadata) for row in rows}
         assert found == self.expected
         assert list(found) == sorted(found) == list(self.expected)
@@ -177,7 +177,7 @@ class Story:
             }
             assert told == self.expected
             assert (reader.conversation or {"title": None})["title"] == self.title
-            # Each connection that was cut may have cost one event.
+            # Each cut connection may have cost one event.
             events = len(reader.told) + reader.connections
             assert reader.received <= 1.5 * self.written + ENVELOPE * events
 
@@ -206,7 +206,7 @@ HAPPENINGS: dict[str, tuple[Any, ...]] = {
     "read": (st.integers(0, 2), st.none() | st.integers(0, 5000)),
     "join": (st.integers(0, 2),),
 }
-# What happens most is written often, and cut off often.
+# Writes and cut reads happen most often.
 OFTEN = [*HAPPENINGS, *["write"] * 8, *["read"] * 8, "retry", "reopen"]
 HAPPENING = st.sampled_from(OFTEN).flatmap(lambda name: st.tuples(st.just(name), *HAPPENINGS[name]))
 
@@ -223,14 +223,15 @@ def test_every_reader_ends_with_exactly_the_text(
         happenings=st.lists(HAPPENING, min_size=30, max_size=60),
     )
     def play(limits: tuple[int, int, int], happenings: list[tuple[Any, ...]]) -> None:
-        for limit, value in zip(("BATCH", "PIECE", "BUDGET"), limits, strict=True):
-            monkeypatch.setattr(feed, limit, value)
+        names = ("BATCH_ROWS", "PIECE_CODE_POINTS", "BATCH_CODE_POINTS")
+        for limit, value in zip(names, limits, strict=True):
+            monkeypatch.setattr(events, limit, value)
         story = Story(clock)
         for name, *arguments in happenings:
             getattr(story, name)(*arguments)
         story.check()
 
-    # No power is cut here, and a commit is ten times as fast.
+    # Without fsync a commit is ten times as fast, and this test cuts no power.
     configure(database_url=f"sqlite:///{tmp_path}/confab.db?synchronous=off")
     open_store(settings())
     play()

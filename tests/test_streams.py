@@ -1,63 +1,29 @@
-"""Streams: a message that is written piece by piece, by a writer that may fail at any moment."""
+"""Tests streams: messages that a writer appends to and may abandon at any moment."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from db import writer
-from db.conversation import Conversation
-from db.database import SqliteStore, database
+from db import conversations, messages, streams
+from db.engine.database import database
+from db.engine.sqlite import SqliteStore
 from db.errors import MessageNotFound, OffsetConflict, StreamFinished
-from db.event import Event
-from db.message import Draft, Message, MessageRow
+from db.messages import Draft
+from db.models import Event, Stream
 from db.scope import EVERYTHING
-from db.stream import Stream
-from db.writer import Progress
 
-from .clients import Api, assert_problem
-from .conftest import Clock
+from .support.clients import Api, assert_problem
+from .support.clock import Clock
+from .support.world import dump, make_world
+from .support.writer import Writer, events_left
 
 MESSAGE = "/api/v1/conversations/{}/messages/{}"
-
-
-class Writer:
-    """Writes one message, as a client does that knows how far it is."""
-
-    def __init__(self, conversation_id: str, content: str = "") -> None:
-        self.conversation_id = conversation_id
-        draft = Draft("assistant", content, "in_progress")
-        (row,) = Message.append(EVERYTHING, conversation_id, [draft])
-        self.id, self.length = row.id, len(content)
-
-    def append_at(self, offset: int, delta: str, status: str | None = None) -> Progress:
-        return writer.append(EVERYTHING, self.conversation_id, self.id, offset, delta, status)
-
-    def append(self, delta: str, status: str | None = None) -> Progress:
-        progress = self.append_at(self.length, delta, status)
-        self.length = progress.length
-        return progress
-
-    @property
-    def message(self) -> MessageRow:
-        return Message.find(EVERYTHING, self.conversation_id, self.id)
-
-    @property
-    def text(self) -> tuple[object, str]:
-        return self.message.content, self.message.status
-
-    def edit(self, **changes: object) -> MessageRow:
-        return Message.edit(EVERYTHING, self.conversation_id, self.id, **changes)
 
 
 @pytest.fixture
 def answer(conversation_id: str) -> Writer:
     return Writer(conversation_id)
-
-
-def events_left(conversation_id: str) -> list[str]:
-    query = Event.select(Event.kind).where(Event.conversation_id == conversation_id)
-    return [kind for (kind,) in query.order_by(Event.position).tuples()]
 
 
 def test_a_message_is_written_piece_by_piece_over_http(api: Api, conversation_id: str):
@@ -75,15 +41,15 @@ def test_a_message_is_written_piece_by_piece_over_http(api: Api, conversation_id
     assert read["updated_at"] == last["updated_at"]
 
 
-def test_what_has_streamed_in_is_seen_wherever_a_message_is(answer: Writer):
+def test_streamed_text_is_visible_wherever_the_message_is_read(answer: Writer):
     answer.append("Hel")
     answer.append("lo")
-    page = Message.page_for(EVERYTHING, answer.conversation_id)
+    page = messages.page_for(EVERYTHING, answer.conversation_id)
     assert [row.content for row in page.rows] == ["Hello"]
     assert answer.text == ("Hello", "in_progress")
 
 
-def test_a_stream_goes_on_behind_what_it_was_opened_with(conversation_id: str):
+def test_a_stream_continues_after_the_text_it_was_opened_with(conversation_id: str):
     answer = Writer(conversation_id, "Once upon ")
     answer.append("a time", "completed")
     assert answer.text == ("Once upon a time", "completed")
@@ -101,10 +67,10 @@ def test_offsets_count_code_points(answer: Writer):
 def test_a_retry_is_answered_and_stored_once(answer: Writer, offset: int, delta: str):
     answer.append("Hel")
     last = answer.append("lo")
-    version = Conversation.find(EVERYTHING, answer.conversation_id).version
+    version = conversations.find(EVERYTHING, answer.conversation_id).version
     assert answer.append_at(offset, delta) == last
     assert answer.text == ("Hello", "in_progress")
-    assert Conversation.find(EVERYTHING, answer.conversation_id).version == version
+    assert conversations.find(EVERYTHING, answer.conversation_id).version == version
 
 
 @pytest.mark.parametrize(
@@ -198,9 +164,9 @@ def test_a_finished_message_takes_nothing_more(
 
 
 def test_a_message_that_never_streamed_takes_nothing(conversation_id: str):
-    (row,) = Message.append(EVERYTHING, conversation_id, [Draft("user", [{"type": "x"}])])
+    (row,) = messages.append(EVERYTHING, conversation_id, [Draft("user", [{"type": "x"}])])
     with pytest.raises(StreamFinished):
-        writer.append(EVERYTHING, conversation_id, row.id, 0, "x")
+        streams.append(EVERYTHING, conversation_id, row.id, 0, "x")
 
 
 def test_an_empty_delta_finishes_a_stream(answer: Writer):
@@ -226,12 +192,12 @@ def test_a_silent_writers_message_reads_as_incomplete(answer: Writer, clock: Clo
     clock.move(seconds=59)
     assert answer.text == ("Hello", "in_progress")
     clock.move(seconds=2)
-    page = Message.page_for(EVERYTHING, answer.conversation_id)
+    page = messages.page_for(EVERYTHING, answer.conversation_id)
     assert [(row.content, row.status) for row in page.rows] == [("Hello", "incomplete")]
     assert answer.message.updated_at == spoke_at
 
 
-def test_the_silence_that_is_allowed_is_a_setting(
+def test_the_allowed_silence_is_a_setting(
     answer: Writer, clock: Clock, configure: Callable[..., None]
 ):
     configure(stream_timeout=5)
@@ -246,9 +212,7 @@ def test_an_empty_delta_is_a_sign_of_life(answer: Writer, clock: Clock):
     assert answer.text == ("", "in_progress")
 
 
-def test_a_sign_of_life_changes_the_etag_as_it_changes_the_times(
-    answer: Writer, api: Api, clock: Clock
-):
+def test_a_sign_of_life_changes_updated_at_and_the_etag(answer: Writer, api: Api, clock: Clock):
     path = f"/api/v1/conversations/{answer.conversation_id}"
     database.close()
     before = api.get(path)
@@ -260,7 +224,7 @@ def test_a_sign_of_life_changes_the_etag_as_it_changes_the_times(
     assert after.headers["etag"] != before.headers["etag"]
 
 
-def test_a_writer_that_comes_back_too_late_is_told(answer: Writer, clock: Clock):
+def test_a_writer_that_comes_back_too_late_gets_a_conflict(answer: Writer, clock: Clock):
     answer.append("Hel")
     last = answer.append("lo")
     clock.move(seconds=61)
@@ -280,7 +244,7 @@ def test_a_writer_that_comes_back_too_late_can_reopen_its_message(answer: Writer
     assert answer.text == ("Hello", "completed")
 
 
-def test_a_clock_that_goes_back_silences_nobody(answer: Writer, clock: Clock):
+def test_a_clock_that_goes_back_makes_no_writer_silent(answer: Writer, clock: Clock):
     first = answer.append("Hel")
     clock.move(seconds=-3600)
     second = answer.append("lo")
@@ -324,7 +288,7 @@ def test_an_edit_can_stop_a_writer(answer: Writer):
 
 def test_a_message_that_is_deleted_in_mid_stream_is_gone(answer: Writer):
     answer.append("Hello")
-    Message.remove(EVERYTHING, answer.conversation_id, answer.id)
+    messages.remove(EVERYTHING, answer.conversation_id, answer.id)
     with pytest.raises(MessageNotFound):
         answer.append(", world")
     assert Stream.select().count() == 0
@@ -336,44 +300,45 @@ def test_pieces_are_joined_when_the_message_is_done(conversation_id: str):
     for letter in "Hello":
         answer.append(letter)
     assert events_left(conversation_id) == ["delta"] * 5
-    Message.append(EVERYTHING, conversation_id, [Draft("user", "Stop")])
+    messages.append(EVERYTHING, conversation_id, [Draft("user", "Stop")])
     answer.append("!", "incomplete")
-    # What came before the other message, and what came after it.
+    # One delta before the other message, and one after it.
     assert events_left(conversation_id) == ["delta", "delta", "done"]
     assert Event.select().where(Event.text.is_null(False)).count() == 0
 
 
-def test_a_silent_writer_is_finished_once_however_many_look(
+def test_a_silent_writers_message_is_finished_once(
     answer: Writer, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ):
-    """Two readers find the writer silent, and both go to finish its message."""
+    """Two readers find the writer silent, and both try to finish its message."""
     answer.append("Hello")
     clock.move(seconds=61)
-    assert Stream.all_in([answer.conversation_id])[0].is_silent
-    writer.finish_silent(answer.conversation_id)
-    writer.finish_silent(answer.conversation_id)
+    with pytest.raises(streams.SilentWriter):
+        streams.refuse_silent(answer.conversation_id)
+    streams.finish_silent(answer.conversation_id)
+    streams.finish_silent(answer.conversation_id)
     assert events_left(answer.conversation_id) == ["delta", "done"]
 
 
-def test_a_silent_writer_may_speak_between_the_look_and_the_lock(answer: Writer, clock: Clock):
+def test_a_silent_writer_may_append_between_the_check_and_the_lock(answer: Writer, clock: Clock):
     answer.append("Hello")
     clock.move(seconds=61)
-    assert Stream.all_in([answer.conversation_id])[0].is_silent
+    with pytest.raises(streams.SilentWriter):
+        streams.refuse_silent(answer.conversation_id)
     clock.move(seconds=-61)
     answer.append("!")
-    writer.finish_silent(answer.conversation_id)
+    streams.finish_silent(answer.conversation_id)
     assert answer.text == ("Hello!", "in_progress")
 
 
-def test_a_conversation_may_be_deleted_between_the_look_and_the_lock(conversation_id: str):
-    Conversation.remove(EVERYTHING, conversation_id)
-    writer.finish_silent(conversation_id)
+def test_a_conversation_may_be_deleted_between_the_check_and_the_lock(conversation_id: str):
+    conversations.remove(EVERYTHING, conversation_id)
+    streams.finish_silent(conversation_id)
     assert Event.select().count() == 0
 
 
-def test_an_append_costs_as_much_after_a_megabyte(store: SqliteStore, answer: Writer):
-    """In bytes written: all of the write-ahead log, and what the file grew by when it was emptied
-    into it."""
+def test_an_append_costs_the_same_after_a_megabyte(store: SqliteStore, answer: Writer):
+    """The cost is the bytes in the write-ahead log, and the growth of the file at a checkpoint."""
     piece = "A quick brown fox. " * 21  # 399 characters
 
     def bytes_for(appends: int) -> int:
@@ -391,3 +356,26 @@ def test_an_append_costs_as_much_after_a_megabyte(store: SqliteStore, answer: Wr
     assert bytes_for(100) / 100 < 20_000
     answer.append("x" * 1_000_000)
     assert bytes_for(100) / 100 < 20_000
+
+
+def test_a_strangers_look_at_a_silent_writers_message_writes_nothing(
+    api: Api, strangers_key: str, clock: Clock
+):
+    world = make_world(user_id="alice")
+    clock.move(seconds=61)
+    before = dump()
+    path = f"/api/v1/conversations/{world.conversation_id}"
+    message = f"{path}/messages/{world.message_id}"
+    for stranger in ({"X-API-Key": strangers_key}, {"X-User-Id": "bob"}):
+        for place in (path, f"{path}/messages", message, f"{path}/events"):
+            assert_problem(api.get(place, headers=stranger), 404, "conversation-not-found")
+        for method, place, body in (
+            ("PATCH", path, {"title": "Mine"}),
+            ("PATCH", message, {"content": "Mine"}),
+            ("POST", f"{message}/append", {"offset": 0, "delta": "Mine"}),
+        ):
+            answer = api.request(method, place, body, headers=stranger)
+            assert_problem(answer, 404, "conversation-not-found")
+        assert api.get("/api/v1/conversations", headers=stranger).json["total"] == 0
+    assert dump() == before
+    assert b"event: done" in api.get(f"{path}/events").body

@@ -9,23 +9,9 @@ from http.client import HTTPConnection, HTTPResponse
 
 import pytest
 
-from .clients import Answer, Api, OverHttp, assert_problem
-from .conftest import PROJECT
-from .processes import ProductionServer, append_messages
-
-# A client sees no difference to `chalice local`.
-from .test_http import (  # noqa: F401
-    api,
-    key,
-    test_a_browser_may_call_from_anywhere,
-    test_a_connection_stays_open_whatever_is_sent_on_it,
-    test_an_unknown_path_is_answered_by_the_gateway,
-    test_eight_clients_at_once_get_each_their_own,
-    test_text_survives_the_wire,
-    test_the_first_pages_curl_lines_work_as_printed,
-    test_the_second_pages_requests_work_as_printed,
-    url,
-)
+from .support.clients import Answer, Api, OverHttp, assert_problem
+from .support.processes import ProductionServer, append_messages
+from .support.world import PROJECT
 
 pytest.importorskip("gunicorn")
 
@@ -33,13 +19,21 @@ CONVERSATIONS = "/api/v1/conversations"
 
 
 @pytest.fixture(scope="module")
-def server(url: str, key: str) -> Iterator[ProductionServer]:  # noqa: F811
+def server(url: str, key: str) -> Iterator[ProductionServer]:
     with ProductionServer(url, require_api_key="false", workers=2, threads=8) as server:
         yield server
 
 
 @pytest.fixture
-def conversation_path(api: Api) -> str:  # noqa: F811
+def api(server: ProductionServer) -> Iterator[Api]:
+    """Without a key, which this server does not ask for."""
+    transport = OverHttp(server.port)
+    with closing(transport.connection):
+        yield Api(transport)
+
+
+@pytest.fixture
+def conversation_path(api: Api) -> str:
     return api.post(CONVERSATIONS, {"project_id": PROJECT}).headers["location"]
 
 
@@ -50,7 +44,7 @@ def follow(transport: OverHttp, path: str) -> Answer:
 
 def test_followers_wait_and_keep_nobody_waiting(
     server: ProductionServer,
-    api: Api,  # noqa: F811
+    api: Api,
     conversation_path: str,
 ):
     with ExitStack() as stack, ThreadPoolExecutor(6) as pool:
@@ -99,7 +93,7 @@ def test_an_endless_body_is_refused_and_not_read(
 
 
 def test_an_answer_without_a_body_says_nothing_of_its_length(
-    api: Api,  # noqa: F811
+    api: Api,
     conversation_path: str,
 ):
     tag = api.get(conversation_path).headers["etag"]
@@ -110,24 +104,24 @@ def test_an_answer_without_a_body_says_nothing_of_its_length(
         assert "content-length" not in answer.headers
 
 
-def test_what_is_percent_encoded_stays_in_its_part_of_the_path(api: Api, key: str):  # noqa: F811
+def test_what_is_percent_encoded_stays_in_its_part_of_the_path(api: Api, key: str):
     answer = api.get("/projects/a%2Fb%20%25/conversations", headers={"X-API-Key": key})
     assert (answer.status, answer.json["data"]) == (200, [])
 
 
-def test_an_unknown_path_is_the_same_to_whoever_asks(api: Api):  # noqa: F811
+def test_an_unknown_path_is_the_same_to_whoever_asks(api: Api):
     answer = api.get("/nowhere", headers={"Authorization": "Zo\xeb"})
     assert (answer.status, answer.json) == (403, {"message": "Missing Authentication Token"})
 
 
-def test_a_key_is_required_where_nothing_else_is_said(url: str):  # noqa: F811
+def test_a_key_is_required_where_nothing_else_is_said(url: str):
     with ProductionServer(url, workers=1) as server:
         transport = OverHttp(server.port)
         with closing(transport.connection):
             assert_problem(Api(transport).get(CONVERSATIONS), 401, "unauthenticated")
 
 
-def test_a_server_that_is_told_to_end_answers_first(url: str):  # noqa: F811
+def test_a_server_that_is_told_to_end_answers_first(url: str):
     with ProductionServer(url, require_api_key="false") as server, ThreadPoolExecutor(1) as pool:
         transport = OverHttp(server.port)
         with closing(transport.connection):
@@ -140,7 +134,7 @@ def test_a_server_that_is_told_to_end_answers_first(url: str):  # noqa: F811
 
 
 def test_a_bad_setting_ends_the_start_with_one_sentence(
-    url: str,  # noqa: F811
+    url: str,
     capfd: pytest.CaptureFixture[str],
 ):
     assert ProductionServer(url, stream_timeout="never").start().exit_code() == 2

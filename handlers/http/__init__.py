@@ -1,1 +1,1 @@
-"""What all routes share: typed endpoints, problems, the caller, idempotency, the API's page."""
+"""What all routes share: the grammar of HTTP. Nothing here listens on a socket."""

@@ -1,14 +1,17 @@
-"""Typed endpoints: a route function says what it takes and gives, and this does the rest.
+"""Typed endpoints: a route function says what it takes and gives, and the adapter does the rest.
 
     @routes.route("/things/{thing_id}", methods=["PATCH"], content_types=ANY)
     @endpoint()
     def change_thing(caller: AnyCaller, thing_id: Uuid, body: ThingPatch) -> ThingResponse: ...
 
-The parameters `caller`, `body`, `query` and `headers` are made from the request by their types,
-`once` is for an endpoint that sees to its Idempotency-Key itself (for all others it is done here),
-and all others are path parameters. Called without a request, as tests do, it is the plain function.
+The parameters `caller`, `body`, `query` and `headers` are made from the request by their types. All
+others are path parameters, but for `claim`: an endpoint that has it sees to its Idempotency-Key
+itself. For all other endpoints the adapter does that.
+
+Without a request, as a test calls it, the endpoint is the plain function.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -18,11 +21,14 @@ from urllib.parse import unquote
 
 import pydantic_core
 from chalice.app import Request, Response
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from .caller import Authentication, authenticate
-from .faults import invalid
-from .idempotency import Once
+from db.idempotency_keys import Claim
+
+from . import waiting
+from .caller import ANYBODY, Authentication, Caller, authenticate
+from .headers import IDEMPOTENCY_KEY
+from .idempotency import claim_of, respond_once
 from .problems import (
     MALFORMED,
     PAYLOAD_TOO_LARGE,
@@ -32,31 +38,27 @@ from .problems import (
     problem_response,
 )
 from .types import Strict
+from .validation import invalid
 
 T = TypeVar("T")
 
-# For `content_types=`: Chalice checks them even where there is no body; here it is done where
-# there is one. Dart's and the browser's HTTP clients call a string text/plain.
+# For `content_types=`: Chalice checks them even where there is no body. The adapter checks them
+# where there is one.
 ANY: list[str] = []
 JSON = "application/json"
+# Dart's and the browser's HTTP clients call a string text/plain.
 JSON_TYPES = frozenset({JSON, "text/json", "text/plain"})
-MAX_BODY = 6_000_000  # Lambda's limit, the same everywhere
+MAX_BODY_BYTES = 6_000_000  # Lambda's limit, the same everywhere
 
-# The request that Chalice is about to call a view for. Whoever takes it answers it.
+# The request that Chalice is about to call a view for. The view that takes it answers it.
 pending_request: ContextVar[Request | None] = ContextVar("pending_request", default=None)
-
-
-class Headers(BaseModel):
-    """Request headers, by their aliases; the others are none of the endpoint's business."""
-
-    model_config = ConfigDict(extra="ignore", populate_by_name=True, defer_build=True)
 
 
 @dataclass(slots=True)
 class Reply(Generic[T]):
     """An answer with more than a body."""
 
-    body: T  # for 304, None
+    body: T  # None for a 304
     headers: dict[str, str] = field(default_factory=dict)
     status: int | None = None
     media_type: str | None = None
@@ -67,7 +69,7 @@ class _Nothing(Strict):
 
 
 class Endpoint:
-    """A route function's signature, ready to be filled from requests and described."""
+    """A route function's signature: it is filled from requests, and described by OpenAPI."""
 
     def __init__(
         self,
@@ -76,12 +78,14 @@ class Endpoint:
         sends: tuple[str, ...],
         media_types: tuple[str, ...],
         problems: tuple[Kind, ...],
+        waits: bool,
     ) -> None:
         self.function = function
         self.status = status
         self.sends = sends
         self.media_types = media_types
         self.problems = problems
+        self.waits = waits
         hints = get_type_hints(function, include_extras=True)
         returns = hints.pop("return")
         if get_origin(returns) is Reply:
@@ -91,34 +95,49 @@ class Endpoint:
         self.authentication: Authentication | None = caller.__metadata__[0] if caller else None
         self.body_model: Any = hints.pop("body", None)
         self.query_model: type[BaseModel] | None = hints.pop("query", None)
-        self.takes_once = hints.pop("once", None) is not None
+        self.takes_claim = hints.pop("claim", None) is not None
         self.headers_model: type[BaseModel] | None = hints.pop("headers", None)
         fields = self.headers_model.model_fields if self.headers_model else {}
         self.header_names = [field.alias or name for name, field in fields.items()]
         self.path_types = hints
-        self.has_project = "project_id" in hints
+        self.narrows = caller is not None and "project_id" in hints
 
-    # Made for the first request: most processes of a function per route see one endpoint's.
+    # The validators are made for the first request: most processes of a function per route see the
+    # requests of one endpoint.
 
     @cached_property
     def response(self) -> TypeAdapter[Any]:
-        return _adapter(self.returns)
+        return TypeAdapter(self.returns)
 
     @cached_property
     def body(self) -> TypeAdapter[Any]:
-        return _adapter(self.body_model or _Nothing | None)
+        body: Any = self.body_model or _Nothing | None
+        return TypeAdapter(body)
 
     @cached_property
     def query(self) -> TypeAdapter[Any]:
-        return _adapter(self.query_model or _Nothing)
+        return TypeAdapter(self.query_model or _Nothing)
 
     @cached_property
     def headers(self) -> TypeAdapter[Any]:
-        return _adapter(self.headers_model)
+        headers: Any = self.headers_model
+        return TypeAdapter(headers)
 
     @cached_property
     def path(self) -> dict[str, TypeAdapter[Any]]:
-        return {name: _adapter(hint) for name, hint in self.path_types.items()}
+        return {name: TypeAdapter(hint) for name, hint in self.path_types.items()}
+
+    @cached_property
+    def signature(self) -> inspect.Signature:
+        return inspect.signature(self.function)
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """The plain function, for a caller who has no request."""
+        if self.narrows:
+            arguments = self.signature.bind(*args, **kwargs).arguments
+            self._narrow(arguments)
+            return self.function(**arguments)
+        return self.function(*args, **kwargs)
 
     def respond(self, request: Request, path: Mapping[str, str]) -> Response:
         """The answer to a request, whatever happens."""
@@ -128,15 +147,35 @@ class Endpoint:
             return problem_response(error, request.lambda_context.aws_request_id)
 
     def _answer(self, request: Request, path: Mapping[str, str]) -> Response:
+        arguments = self._arguments(request, path)
+        claim = self._claim(request, arguments.get("caller", ANYBODY))
+        if self.waits and (make_way := waiting.make_way.get()) is not None:
+            make_way()
+        if claim is None:
+            return self._render(self.function(**arguments))
+        if self.takes_claim:
+            return self._render(self.function(**arguments, claim=claim))
+        return respond_once(claim, lambda: self._render(self.function(**arguments)))
+
+    @staticmethod
+    def _claim(request: Request, caller: Caller) -> Claim | None:
+        """What the request's Idempotency-Key stands for. Raises Problem 422."""
+        if request.method != "POST":
+            return None
+        key = request.headers.get(IDEMPOTENCY_KEY.name)
+        return None if key is None else claim_of(request, caller, IDEMPOTENCY_KEY.checked(key))
+
+    def _arguments(self, request: Request, path: Mapping[str, str]) -> dict[str, Any]:
+        """What the function takes, in the order in which a request is checked."""
         arguments: dict[str, Any] = {}
         headers = request.headers
         if self.authentication is not None:
-            arguments["caller"] = caller = authenticate(headers, self.authentication)
+            arguments["caller"] = authenticate(headers, self.authentication)
         if path:
             for name, value in path.items():
                 arguments[name] = _parse(self.path[name], unquote(value), "path", name)
-            if self.has_project:
-                caller.within(arguments["project_id"])
+            if self.narrows:
+                self._narrow(arguments)
         if self.query_model is not None or request.query_params:
             query = _parse(self.query, _single(request.query_params), "query")
             if self.query_model is not None:
@@ -148,14 +187,14 @@ class Endpoint:
             arguments["body"] = _parse(self.body, _json(_raw(request), headers), "body")
         elif raw := _raw(request):
             _parse(self.body, _json(raw, headers), "body")
-        if request.method != "POST" or (key := headers.get("idempotency-key")) is None:
-            return self.render(self.function(**arguments))
-        once = Once.of(request, arguments["caller"], key)
-        if self.takes_once:
-            return self.render(self.function(**arguments, once=once))
-        return once.response(lambda: self.render(self.function(**arguments)))
+        return arguments
 
-    def render(self, result: Any) -> Response:
+    @staticmethod
+    def _narrow(arguments: dict[str, Any]) -> None:
+        """Make the caller one of the path's project. Raises Problem 403."""
+        arguments["caller"] = arguments["caller"].within(arguments["project_id"])
+
+    def _render(self, result: Any) -> Response:
         reply = result if isinstance(result, Reply) else Reply(result)
         status = reply.status or self.status
         media_type = reply.media_type or self.media_types[0]
@@ -174,22 +213,24 @@ def endpoint(
     sends: tuple[str, ...] = (),
     media_types: tuple[str, ...] = (JSON,),
     problems: tuple[Kind, ...] = (),
+    waits: bool = False,
 ) -> Callable[[Callable[..., T]], Any]:
     """Make a typed function a Chalice view.
 
-    `sends` names the headers that its Reply may have; the first of `media_types` is what it
-    answers unless its Reply says another. What is not JSON is text and goes out as it is.
-    `problems` are those that its signature does not tell of.
+    `sends` names the headers that its Reply may have. The first of `media_types` is what it answers
+    unless its Reply names another; what is not JSON is text and is sent as it is. `problems` are
+    those that its signature does not imply. `waits` says that a request may wait for something else
+    than the database: for news, or for a model.
     """
 
     def decorate(function: Callable[..., T]) -> Callable[..., T | Response]:
-        adapter = Endpoint(function, status, sends, media_types, problems)
+        adapter = Endpoint(function, status, sends, media_types, problems, waits)
 
         @wraps(function)
         def view(*args: Any, **kwargs: Any) -> T | Response:
             request = pending_request.get()
             if request is None:
-                return function(*args, **kwargs)
+                return adapter.call(*args, **kwargs)
             pending_request.set(None)
             return adapter.respond(request, kwargs)
 
@@ -199,12 +240,8 @@ def endpoint(
     return decorate
 
 
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
-
-
 def _parse(adapter: TypeAdapter[Any], value: Any, *where: str) -> Any:
-    """Raises Problem 422 with `where` in front of each location."""
+    """`value` as the adapter's type. Raises Problem 422 with `where` before each location."""
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
@@ -212,7 +249,7 @@ def _parse(adapter: TypeAdapter[Any], value: Any, *where: str) -> Any:
 
 
 def _single(params: Any) -> dict[str, Any]:
-    """Query parameters by name; one that is repeated keeps its list, which no type here takes."""
+    """Query parameters by name. A repeated one keeps its list, which no type here takes."""
     if not params:
         return {}
     return {
@@ -223,9 +260,9 @@ def _single(params: Any) -> dict[str, Any]:
 
 
 def _json(raw: bytes, headers: Mapping[str, str]) -> Any:
-    """The parsed body; Problem 413, 415 or 400 if it cannot be."""
-    if len(raw) > MAX_BODY:
-        raise Problem(PAYLOAD_TOO_LARGE, f"Send at most {MAX_BODY:,} bytes.")
+    """The parsed body. Raises Problem 413, 415 or 400 if it cannot be parsed."""
+    if len(raw) > MAX_BODY_BYTES:
+        raise Problem(PAYLOAD_TOO_LARGE, f"Send at most {MAX_BODY_BYTES:,} bytes.")
     content_type = headers.get("content-type")
     if content_type and raw:
         media_type = content_type.partition(";")[0].strip().lower()

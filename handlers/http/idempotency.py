@@ -3,59 +3,36 @@
 import hashlib
 import json
 from collections.abc import Callable
-from typing import NamedTuple
 
 from chalice.app import Request, Response
 
-from db.database import transaction
-from db.idempotency_key import Answer, IdempotencyKey
+from db import idempotency_keys
+from db.idempotency_keys import Claim, Outcome
 
 from .caller import Caller
-from .problems import INVALID, Problem
-
-MAX_KEY = 255
-REPLAYED = {"Idempotent-Replayed": "true"}
+from .headers import REPLAYED
 
 
-class Once(NamedTuple):
-    """One request that is to have its effect once, or, without a key, as often as it comes."""
+def claim_of(request: Request, caller: Caller, key: str) -> Claim:
+    """The same for two requests that are the same."""
+    parts = (request.method, request.path, request.uri_params, _query(request))
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
+    digest.update(request.raw_body)
+    who = json.dumps([caller.key_id, caller.scope.user_id])
+    return Claim(caller=who, key=key, fingerprint=digest.hexdigest())
 
-    caller: str = ""
-    key: str | None = None
-    fingerprint: str = ""
 
-    @classmethod
-    def of(cls, request: Request, caller: Caller, key: str) -> "Once":
-        """Raises Problem 422 for a key that cannot be one."""
-        if not 0 < len(key) <= MAX_KEY:
-            raise Problem(INVALID, f"Idempotency-Key must have 1 to {MAX_KEY} characters.")
-        parts = (request.method, request.path, request.uri_params, _query(request))
-        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
-        digest.update(request.raw_body)
-        return cls(json.dumps([caller.key_id, caller.scope.user_id]), key, digest.hexdigest())
+def respond_once(claim: Claim, work: Callable[[], Response]) -> Response:
+    """The response of `work`, or the first one again."""
 
-    def run(self, work: Callable[[], Answer]) -> tuple[Answer, bool]:
-        """The answer, and whether it is an earlier one's. An exception leaves nothing behind."""
-        return self._run(self.key, work) if self.key is not None else (work(), False)
+    def outcome() -> Outcome:
+        response = work()
+        headers = json.dumps(response.headers)
+        return Outcome(status=response.status_code, headers=headers, body=response.body)
 
-    @transaction
-    def _run(self, key: str, work: Callable[[], Answer]) -> tuple[Answer, bool]:
-        first = IdempotencyKey.claim(self.caller, key, self.fingerprint)
-        if first is not None:
-            return first, True
-        answer = work()
-        IdempotencyKey.settle(self.caller, key, answer)
-        return answer, False
-
-    def response(self, work: Callable[[], Response]) -> Response:
-        """The response of `work`, or the first one again."""
-
-        def answer() -> Answer:
-            response = work()
-            return Answer(response.status_code, json.dumps(response.headers), response.body)
-
-        (status, headers, body), replayed = self.run(answer)
-        return Response(body, {**json.loads(headers), **(REPLAYED if replayed else {})}, status)
+    stored, is_replayed = idempotency_keys.once(claim, outcome)
+    headers = json.loads(stored.headers or "{}") | (REPLAYED if is_replayed else {})
+    return Response(body=stored.body, headers=headers, status_code=stored.status)
 
 
 def _query(request: Request) -> dict[str, list[str]]:

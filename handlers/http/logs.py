@@ -1,4 +1,4 @@
-"""The log: one JSON object a line on standard error. Never a key, a title or a message in it."""
+"""The log: one JSON object a line on standard error. It has no key, no title and no message."""
 
 import json
 import logging
@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime
 from functools import lru_cache
 
-# Made once: json.dumps makes an encoder for each call that wants anything special.
+# Made once: `json.dumps` makes an encoder for each call with options.
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 log = logging.getLogger("confab")
 
@@ -28,18 +28,21 @@ _handler.setFormatter(JsonLines())
 
 
 def configure(level: str) -> None:
-    """Set up the `confab` logger; apart from the root's, which Lambda and Chalice use."""
+    """Set up the `confab` logger, apart from the root logger, which Lambda and Chalice use."""
     log.setLevel(level)
     log.propagate = False
     log.addHandler(_handler)
 
 
 def log_request(request_id: str, method: str, route: str, status: int, seconds: float) -> None:
-    """The line of one request. Written straight to the log's stream: a LogRecord takes longer to
-    make than the rest of the middleware takes to run, 25 µs against 20."""
+    """Write the line of one request.
+
+    It goes straight to the log's stream: to make a LogRecord takes 25 µs, and the rest of the
+    middleware 20.
+    """
     if not log.isEnabledFor(logging.INFO):
         return
-    # None of these has a character that JSON would escape: a UUID, a token, a pattern of ours.
+    # No value here has a character that JSON would escape.
     _handler.stream.write(
         f'{{"time": "{_time(time.time())}", "level": "INFO", "request_id": "{request_id}", '
         f'"method": "{method}", "route": "{route}", "status": {status}, '

@@ -1,4 +1,4 @@
-"""The API's page, OpenAPI 3.1, made from the routes and the types that serve."""
+"""The OpenAPI 3.1 document, made from the routes and the types that serve."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -10,43 +10,33 @@ from operator import attrgetter
 
 from chalice.app import Chalice, RouteEntry
 
-from . import problems, schemas
+from . import openapi_schemas, problems
 from .endpoint import JSON, Endpoint
-from .idempotency import REPLAYED
+from .headers import API_KEY, IDEMPOTENT_REPLAYED, REQUEST_ID, RESPONSE_HEADERS
+from .openapi_schemas import Json, Schemas
 from .problems import Kind
-from .schemas import Json, Schemas
 
-# What a request that says this can be answered.
+# How a request that has this parameter can fail.
 IMPLIED = {
     "project_id": problems.OTHER_PROJECT,
     "conversation_id": problems.NO_CONVERSATION,
     "message_id": problems.NO_MESSAGE,
     "If-Match": problems.STALE_PRECONDITION,
 }
-REQUEST_ID = "X-Request-Id"
-HEADERS = {
-    "Accept": "The media type to send.",
-    "ETag": "The conversation's version, for If-Match and If-None-Match.",
-    "Idempotent-Replayed": "`true`: this is an earlier request's answer, by its Idempotency-Key.",
-    "Link": 'The neighbouring pages, `rel="next"` and `rel="prev"` (RFC 8288).',
-    "Location": "Where the new thing is.",
-    "Retry-After": "Seconds to wait before the request is repeated.",
-    "WWW-Authenticate": "How to say who is calling.",
-    REQUEST_ID: "The request's id, under which the log knows it.",
-}
+# The headers of a problem, by its status.
 PROBLEM_HEADERS = {
     401: ["WWW-Authenticate"],
     415: ["Accept"],
-    502: [*REPLAYED],
+    502: [IDEMPOTENT_REPLAYED],
     503: ["Retry-After"],
 }
 
 
 @cache
 def describe(app: Chalice) -> Json:
-    """The page of all routes that `app` serves."""
+    """The document of all routes that `app` serves."""
     routes = [route for methods in app.routes.values() for route in methods.values()]
-    of_bodies, named = schemas.of_bodies([route.view_function.endpoint for route in routes])
+    of_bodies, named = openapi_schemas.of_bodies([route.view_function.endpoint for route in routes])
     paths: dict[str, Json] = {}
     for route in routes:
         path = paths.setdefault(route.uri_pattern, {})
@@ -59,9 +49,9 @@ def describe(app: Chalice) -> Json:
             "version": "1",
             "description": "A conversation store for chat apps. A trailing slash is optional. "
             "A method that a path does not have is answered 405 with `Allow`. A path that is not "
-            "here does not reach the service: the gateway answers 403.",
+            "listed here does not reach the service: the gateway answers 403.",
         },
-        "servers": [{"url": ".", "description": "Where this page is."}],
+        "servers": [{"url": ".", "description": "Where this document is."}],
         "tags": [{"name": _tag(name), "description": _purpose(name)} for name in modules],
         "paths": paths,
         "components": {
@@ -70,9 +60,9 @@ def describe(app: Chalice) -> Json:
                 "ApiKey": {
                     "type": "apiKey",
                     "in": "header",
-                    "name": "X-API-Key",
-                    "description": "Opens one project, or all. A stage for development may do "
-                    "without under `/api/v1`.",
+                    "name": API_KEY.name,
+                    "description": f"{API_KEY.description} A stage for development may need "
+                    "none under `/api/v1`.",
                 }
             },
         },
@@ -107,18 +97,18 @@ def _operation(route: RouteEntry, endpoint: Endpoint, of_bodies: Schemas) -> Jso
 
 def _parameters(route: RouteEntry, endpoint: Endpoint) -> Iterator[Json]:
     for name in route.view_args:
-        yield schemas.path_parameter(name, endpoint.path[name])
-    yield from schemas.parameters("query", endpoint.query_model)
-    yield from schemas.parameters("header", endpoint.headers_model)
+        yield openapi_schemas.path_parameter(name, endpoint.path[name])
+    yield from openapi_schemas.parameters("query", endpoint.query_model)
+    yield from openapi_schemas.parameters("header", endpoint.headers_model)
     if endpoint.authentication:
-        always = endpoint.authentication.user_always
-        yield from schemas.parameters("header", schemas.SignedOnUser if always else schemas.User)
+        user = endpoint.authentication.user_always and openapi_schemas.SignedOnUser
+        yield from openapi_schemas.parameters("header", user or openapi_schemas.User)
     if route.method == "POST":
-        yield from schemas.parameters("header", schemas.Retry)
+        yield from openapi_schemas.parameters("header", openapi_schemas.Retry)
 
 
 def _responses(route: RouteEntry, endpoint: Endpoint, of_bodies: Schemas) -> dict[str, Json]:
-    sent = [*endpoint.sends, *(REPLAYED if route.method == "POST" else ())]
+    sent = [*endpoint.sends, *([IDEMPOTENT_REPLAYED] if route.method == "POST" else ())]
     success = _response(HTTPStatus(endpoint.status).phrase, sent)
     if endpoint.status != HTTPStatus.NO_CONTENT:
         of_json = of_bodies[endpoint, "serialization"]
@@ -139,15 +129,15 @@ def _response(description: str, headers: Iterable[str]) -> Json:
     return {
         "description": description,
         "headers": {
-            name: {"description": HEADERS[name], "schema": {"type": "string"}}
+            name: {"description": RESPONSE_HEADERS[name], "schema": {"type": "string"}}
             for name in (*headers, REQUEST_ID)
         },
     }
 
 
 def _problem(kinds: list[Kind], headers: list[str]) -> Json:
-    """The answer to one of `kinds`; with none, to any other."""
-    schema: Json = {"$ref": schemas.REF.format(model=schemas.Problem.__name__)}
+    """The answer to one of `kinds`. With none, to any other problem."""
+    schema: Json = {"$ref": openapi_schemas.REF.format(model=openapi_schemas.Problem.__name__)}
     if kinds:
         schema["properties"] = {"type": {"enum": [kind.type for kind in kinds]}}
     titles = [kind.title for kind in kinds] or ["Any other problem"]
@@ -156,7 +146,7 @@ def _problem(kinds: list[Kind], headers: list[str]) -> Json:
 
 
 def _kinds(route: RouteEntry, endpoint: Endpoint) -> Iterator[Kind]:
-    """What can go wrong, as far as the documented way to send a request goes."""
+    """What can go wrong with a request that is sent as documented."""
     yield from (kind for name, kind in IMPLIED.items() if name in _names(endpoint))
     yield from endpoint.problems
     yield from (problems.INVALID, problems.INTERNAL, problems.UNAVAILABLE)
@@ -170,14 +160,14 @@ def _kinds(route: RouteEntry, endpoint: Endpoint) -> Iterator[Kind]:
         yield problems.UNSUPPORTED_MEDIA_TYPE
     if route.method == "POST":
         yield problems.IDEMPOTENCY_KEY_REUSED
-        if endpoint.takes_once:
+        if endpoint.takes_claim:
             yield problems.REQUEST_IN_PROGRESS
     if endpoint.status != HTTPStatus.NO_CONTENT:
         yield problems.RESPONSE_TOO_LARGE
 
 
 def _names(endpoint: Endpoint) -> set[str]:
-    """All that a request to it can say."""
+    """The names of all parameters and fields that a request may have."""
     names = set(endpoint.path_types)
     for model in (endpoint.query_model, endpoint.headers_model, endpoint.body_model):
         fields = getattr(model, "model_fields", {})  # a body may be a union of models

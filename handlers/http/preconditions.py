@@ -1,38 +1,34 @@
 """ETag, If-Match and If-None-Match (RFC 9110, 13.1) over the version of a conversation."""
 
-from collections.abc import Callable
+from db.conversations import IfMatch as VersionCheck
 
-from pydantic import Field
-
-from .endpoint import Headers
+from .headers import IF_MATCH, IF_NONE_MATCH, Headers
 
 
 def etag(version: int) -> str:
-    """A conversation's ETag. Its number is also where its event feed stands: a reader who has the
-    conversation goes on from `Last-Event-ID: 17` if the ETag was `"17"`."""
+    """A conversation's ETag. Its number is also a `Last-Event-ID`.
+
+    A reader who has the conversation with the ETag `"17"` goes on from `Last-Event-ID: 17`.
+    """
     return f'"{version}"'
 
 
 class IfMatch(Headers):
-    if_match: str | None = Field(
-        None, alias="If-Match", description="Change it only if this is its ETag."
-    )
+    if_match: str | None = IF_MATCH.field(None)
 
-    def allows(self) -> Callable[[int], bool] | None:
-        """The check of a version that is to be made in the transaction of the change."""
+    def check(self) -> VersionCheck | None:
+        """The check of a version, to be made in the transaction of the change."""
         given = self.if_match
-        return None if given is None else lambda version: _names(given, version)
+        return None if given is None else lambda version: _lists(given, version)
 
 
 class IfNoneMatch(Headers):
-    if_none_match: str | None = Field(
-        None, alias="If-None-Match", description="Answer 304 if this is still its ETag."
-    )
+    if_none_match: str | None = IF_NONE_MATCH.field(None)
 
     def is_current(self, version: int) -> bool:
-        return self.if_none_match is not None and _names(self.if_none_match, version)
+        return self.if_none_match is not None and _lists(self.if_none_match, version)
 
 
-def _names(header: str, version: int) -> bool:
+def _lists(header: str, version: int) -> bool:
     tags = [tag.strip().removeprefix("W/") for tag in header.split(",")]
     return "*" in tags or etag(version) in tags

@@ -1,20 +1,21 @@
-"""Errors on the wire: RFC 9457 problems, and the one table that makes them of exceptions."""
+"""Errors on the wire: RFC 9457 problems, and the one table from exceptions to statuses."""
 
 import json
 import logging
 from typing import Any, NamedTuple
 
-import peewee
 from chalice.app import Response
 
 from db import errors
 
 log = logging.getLogger("confab")
 MEDIA_TYPE = "application/problem+json"
+INTERNAL_DETAIL = "Report this instance's id: the log has the whole error under it."
+UNAVAILABLE_DETAIL = "Repeat the request shortly, with its Idempotency-Key if it has one."
 
 
 class Kind(NamedTuple):
-    """A type of problem: `/problems/{slug}` stays the same for as long as it has this meaning."""
+    """A type of problem. `/problems/{slug}` stays the same as long as it has this meaning."""
 
     status: int
     slug: str
@@ -48,7 +49,7 @@ INTERNAL = Kind(500, "internal", "Internal error")
 MODEL_FAILED = Kind(502, "model-failed", "The model did not answer to the end")
 UNAVAILABLE = Kind(503, "unavailable", "The database is busy or away")
 
-# An error is looked up by its class, then its class's ancestors.
+# An error is looked up by its class, then by the class's ancestors.
 KINDS: dict[type[BaseException], Kind] = {
     errors.ConversationNotFound: NO_CONVERSATION,
     errors.MessageNotFound: NO_MESSAGE,
@@ -58,13 +59,12 @@ KINDS: dict[type[BaseException], Kind] = {
     errors.RequestInProgress: REQUEST_IN_PROGRESS,
     errors.StalePrecondition: STALE_PRECONDITION,
     errors.IdempotencyKeyReused: IDEMPOTENCY_KEY_REUSED,
-    peewee.OperationalError: UNAVAILABLE,
-    peewee.InterfaceError: UNAVAILABLE,
+    errors.Unavailable: UNAVAILABLE,
 }
 
 
 class Problem(Exception):
-    """An error that the HTTP layer itself finds. Raise it anywhere under an endpoint."""
+    """An error that the HTTP layer itself finds. It may be raised anywhere under an endpoint."""
 
     def __init__(
         self, kind: Kind, detail: str, headers: dict[str, str] | None = None, **extra: Any
@@ -74,22 +74,19 @@ class Problem(Exception):
 
 
 def problem_response(error: Exception, request_id: str) -> Response:
-    """The answer to an exception. What is nobody's fault but ours is logged whole, told tersely."""
+    """The answer to an exception. One that is our fault is logged whole and told briefly."""
     if isinstance(error, Problem):
         return _response(error.kind, str(error), request_id, error.headers, error.extra)
     kind = next((KINDS[c] for c in type(error).__mro__ if c in KINDS), INTERNAL)
     if isinstance(error, errors.Invalid):
-        fault = {"loc": ["body", error.field], "msg": str(error), "type": "value_error"}
-        return _response(kind, str(error), request_id, {}, {"errors": [fault]})
+        told = {"loc": ["body", error.field], "msg": str(error), "type": "value_error"}
+        return _response(kind, str(error), request_id, {}, {"errors": [told]})
     if isinstance(error, errors.StoreError):
         return _response(kind, str(error), request_id, {}, error.extra)
     log.error("%s", error, exc_info=error, extra={"request_id": request_id})
     if kind.status == 503:
-        detail = "Repeat the request shortly, with its Idempotency-Key if it has one."
-        return _response(kind, detail, request_id, {"Retry-After": "1"}, {})
-    return _response(
-        kind, "The log has the whole story under this instance's id.", request_id, {}, {}
-    )
+        return _response(kind, UNAVAILABLE_DETAIL, request_id, {"Retry-After": "1"}, {})
+    return _response(kind, INTERNAL_DETAIL, request_id, {}, {})
 
 
 def chalice_problem(response: Response, request_id: str) -> Response:
@@ -99,9 +96,7 @@ def chalice_problem(response: Response, request_id: str) -> Response:
         return _response(
             METHOD_NOT_ALLOWED, f"Use one of: {allowed}.", request_id, response.headers, {}
         )
-    return _response(
-        INTERNAL, "The log has the whole story under this instance's id.", request_id, {}, {}
-    )
+    return _response(INTERNAL, INTERNAL_DETAIL, request_id, {}, {})
 
 
 def _response(

@@ -1,4 +1,4 @@
-"""Types that several resources share."""
+"""Types of values that several resources share."""
 
 import re
 from typing import Annotated, Any, TypeVar
@@ -18,29 +18,29 @@ T = TypeVar("T")
 
 
 class Strict(BaseModel):
-    """Input: a field that is not known is an error, since its value would be lost."""
+    """Input. An unknown field is an error, since its value would be lost."""
 
     model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
-# The default of a field that is left as it is when absent. A factory, so that the API's page does
-# not show a value that null would not have.
+# The default of a field that stays as it is when it is absent. It is a factory, so that the OpenAPI
+# document does not show a default.
 ABSENT: Any = Field(default_factory=lambda: None)
 
 
 def changes(patch: BaseModel) -> dict[str, Any]:
-    """The fields that were sent."""
+    """The fields that were sent, with their values."""
     return {name: getattr(patch, name) for name in patch.model_fields_set}
 
 
 def without_nul(text: T) -> T:
-    """Refuse what PostgreSQL cannot store, and SQLite's own functions stop at."""
+    """Refuse NUL: PostgreSQL cannot store it, and SQLite's own functions stop at it."""
     if isinstance(text, str) and "\0" in text:
         raise ValueError("must not contain the NUL character (U+0000)")
     return text
 
 
-# Of a value that may come as one or as a list: so Pydantic tries the one that it is, not both.
+# The tags of a value that may be one thing or a list. So Pydantic tries the right type only.
 ONE, LIST = "<one>", "<list>"
 
 
@@ -70,7 +70,7 @@ Uuid = Annotated[Id, AfterValidator(_uuid)]
 
 
 def _title(title: str) -> str:
-    title = title.strip()
+    title = without_nul(title).strip()
     if not title:
         raise ValueError("must not be blank")
     if len(title) > 255:
@@ -79,7 +79,7 @@ def _title(title: str) -> str:
 
 
 Title = Annotated[
-    Text,
+    str,
     AfterValidator(_title),
     WithJsonSchema({"type": "string", "pattern": r"\S", "maxLength": 255}),
 ]

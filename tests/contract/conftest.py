@@ -1,8 +1,4 @@
-"""The targets: the ways in which the same contract is served. One fixture for each.
-
-A test of this folder runs on every target, and knows nothing of it: whatever a test needs it makes
-by requests, in a project of its own, since servers and their databases are shared.
-"""
+"""The targets on which every contract test runs, with one fixture for each."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
@@ -12,20 +8,23 @@ from uuid import uuid4
 import pytest
 
 from app import app
-from db.api_key import ApiKey
-from db.database import database, open_store
+from db import api_keys
+from db.engine.database import database
 from db.settings import Settings
-from tests.api_gateway import ApiGateway
-from tests.clients import Api, InProcess, OverHttp, Transport
-from tests.packages import Package
-from tests.postgres import Server as PostgresServer
-from tests.processes import ProductionServer, Server
+from db.startup import open_store
+from tests.support.api_gateway import ApiGateway
+from tests.support.clients import Api, InProcess, OverHttp, Transport
+from tests.support.packages import Package
+from tests.support.postgres import Server as PostgresServer
+from tests.support.processes import ProductionServer, Server
 
+# Tests share the servers and their databases. So a test creates all that it needs by requests, in a
+# project of its own.
 TARGETS = ["in_process", "chalice_local", "production_server", "lambda_runtime", "postgresql"]
 
 
 class Keys(NamedTuple):
-    """API keys: one for all projects, one for a project that no test has."""
+    """API keys: one for all projects, and one for a project that no test uses."""
 
     opens_all: str
     strangers: str
@@ -43,7 +42,7 @@ def target(request: pytest.FixtureRequest) -> Target:
 
 @pytest.fixture
 def connect(target: Target) -> Callable[[], AbstractContextManager[Api]]:
-    """One more client, for a test of what happens at the same time."""
+    """`connect()` opens another client, for tests of concurrent requests."""
 
     @contextmanager
     def client() -> Iterator[Api]:
@@ -72,7 +71,7 @@ def conversation(api: Api, project: str) -> dict[str, Any]:
 
 @pytest.fixture
 def in_process() -> Target:
-    keys = Keys(*(ApiKey.make(project)[0] for project in (None, "a stranger's")))
+    keys = Keys(*(api_keys.make(project)[0] for project in (None, "a stranger's")))
     database.close()
     return Target(lambda: nullcontext(InProcess(app)), keys)
 
@@ -92,7 +91,7 @@ def production_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Targ
     keys = keys_in(url)
     with ProductionServer(url, workers=2, threads=8) as server:
         yield Target(lambda: over_http(server.port), keys)
-        server.terminate()  # so that its workers are gone before the tests are
+        server.terminate()  # its workers must end before the tests do
         server.exit_code()
 
 
@@ -106,7 +105,7 @@ def lambda_runtime(
 
 @pytest.fixture(scope="session")
 def postgresql(package: Callable[[str], Package], postgres: PostgresServer) -> Iterator[Target]:
-    """The zip that carries the driver, in front of a server."""
+    """The zip that has the PostgreSQL driver, with a real server."""
     with on_lambda(package("postgres"), postgres.migrated()) as target:
         yield target
 
@@ -132,11 +131,11 @@ def sqlite_url(folders: pytest.TempPathFactory) -> str:
 
 
 def keys_in(url: str) -> Keys:
-    """New keys in the database at `url`, which is bound for no longer than that."""
+    """Create keys in the database at `url`, and then bind the test's own database again."""
     tests_own = database.obj
     store = open_store(Settings(database_url=url))
     try:
-        return Keys(*(ApiKey.make(project)[0] for project in (None, "a stranger's")))
+        return Keys(*(api_keys.make(project)[0] for project in (None, "a stranger's")))
     finally:
         store.close_all()
         database.initialize(tests_own)

@@ -1,4 +1,4 @@
-"""Messages: appended, paged, changed and deleted."""
+"""Tests messages: how clients append, page, change and delete them."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients import Api, assert_problem
+from tests.support.clients import Api, assert_problem
 
 FIELDS = [
     "id", "conversation_id", "role", "content", "status", "metadata", "created_at", "updated_at",
@@ -71,7 +71,7 @@ def test_a_batch_is_stored_in_order_or_not_at_all(api: Api, path: str):
     assert [message["content"] for message in page["messages"]] == [str(n) for n in range(100)]
 
 
-def test_what_writers_append_at_the_same_time_is_all_kept_in_each_ones_order(
+def test_concurrent_appends_are_all_kept_in_each_writers_order(
     api: Api, path: str, connect: Callable[[], AbstractContextManager[Api]]
 ):
     def write(writer: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""What makes it safe to repeat a request: idempotency keys and preconditions."""
+"""Tests what makes a request safe to repeat: idempotency keys and preconditions."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 from uuid import uuid4
 
-from tests.clients import Answer, Api, assert_problem
+from tests.support.clients import Answer, Api, assert_problem
 
 CONVERSATIONS = "/api/v1/conversations"
 
@@ -49,7 +49,7 @@ def test_copies_of_a_request_at_the_same_moment_create_once(
     assert api.get(CONVERSATIONS, project_id=project).json["total"] == 1
 
 
-def test_what_has_not_changed_is_not_sent_again(api: Api, conversation: dict[str, Any]):
+def test_an_unchanged_conversation_is_not_sent_again(api: Api, conversation: dict[str, Any]):
     path = f"{CONVERSATIONS}/{conversation['id']}"
     tag = api.get(path).headers["etag"]
     unchanged = api.get(path, headers={"If-None-Match": tag})
@@ -59,7 +59,7 @@ def test_what_has_not_changed_is_not_sent_again(api: Api, conversation: dict[str
     assert api.get(path, headers={"If-None-Match": tag}).status == 200
 
 
-def test_a_change_of_what_somebody_else_changed_is_refused(api: Api, conversation: dict[str, Any]):
+def test_a_change_with_a_stale_etag_is_refused(api: Api, conversation: dict[str, Any]):
     path = f"{CONVERSATIONS}/{conversation['id']}"
     stale = {"If-Match": api.get(path).headers["etag"]}
     mine = api.patch(path, {"title": "Mine"}, headers=stale)

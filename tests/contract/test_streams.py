@@ -1,4 +1,4 @@
-"""Streams: written at an offset, followed by events, resumed after a cut; and the chat."""
+"""Tests streams, the events that readers follow, and `/api/v1/chat`."""
 
 import time
 from collections.abc import Callable
@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.clients import Api, assert_problem
-from tests.readers import Reader, dispatched
+from tests.support.clients import Api, assert_problem
+from tests.support.readers import Reader, dispatched
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def path(conversation: dict[str, Any]) -> str:
 
 @pytest.fixture
 def message(api: Api, path: str) -> dict[str, Any]:
-    """A message that is being written."""
+    """A message that is in progress."""
     opened = {"role": "assistant", "content": "", "status": "in_progress"}
     return api.post(f"{path}/messages", opened).json
 
@@ -47,7 +47,7 @@ def test_a_message_is_written_piece_by_piece_and_read_meanwhile(
     assert (stored["content"], stored["status"]) == ("Größe 👋!", "completed")
 
 
-def test_a_repeated_piece_is_stored_once_and_a_gap_is_told(append: Callable[..., Any]):
+def test_a_repeated_piece_is_stored_once_and_a_gap_is_a_conflict(append: Callable[..., Any]):
     assert append(0, "Hello").json["length"] == 5
     assert append(0, "Hello").json["length"] == 5
     assert append(3, "lo").json["length"] == 5
@@ -63,7 +63,7 @@ def test_a_finished_message_takes_nothing_more(append: Callable[..., Any]):
     assert append(0, "Hello", status="completed").status == 200
 
 
-def test_events_tell_all_in_order_and_only_what_a_reader_has_not_seen(
+def test_events_arrive_in_order_and_only_once(
     api: Api, path: str, message: dict[str, Any], append: Callable[..., Any]
 ):
     reader = Reader()
@@ -90,7 +90,7 @@ def test_changes_and_deletions_are_events_too(api: Api, path: str, message: dict
     assert told["deleted"] == {"message_id": message["id"]}
 
 
-def test_a_waiting_reader_is_told_of_what_comes(
+def test_a_waiting_reader_receives_the_next_event(
     api: Api, path: str, connect: Callable[[], AbstractContextManager[Api]]
 ):
     def wait() -> list[str]:
@@ -114,7 +114,7 @@ def test_a_waiting_reader_is_told_of_what_comes(
     [({}, {"wait": 21}), ({}, {"wait": "long"}), ({"Last-Event-ID": "x"}, {})],
     ids=str,
 )
-def test_a_reader_that_asks_for_what_is_not_there_is_refused(
+def test_an_invalid_wait_or_last_event_id_is_refused(
     headers: dict[str, str], query: dict[str, Any], api: Api, path: str
 ):
     assert_problem(api.get(f"{path}/events", headers=headers, **query), 422, "invalid")
@@ -132,7 +132,7 @@ def test_a_chat_stores_question_and_answer(api: Api, path: str, conversation: di
     assert api.get(path).json["messages"] == [question, reply]
 
 
-def test_a_chat_is_told_as_events_to_whom_asks_for_them(api: Api, conversation: dict[str, Any]):
+def test_a_chat_answers_with_events_on_request(api: Api, conversation: dict[str, Any]):
     body = {"conversation_id": conversation["id"], "content": "Hello"}
     answer = api.post("/api/v1/chat", body, headers={"Accept": "text/event-stream"})
     assert answer.status == 200

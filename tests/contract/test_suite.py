@@ -1,4 +1,4 @@
-"""The suite itself."""
+"""Tests that every target runs all contract tests."""
 
 from collections import Counter
 

@@ -1,0 +1,1 @@
+"""How rows are reached: connections, transactions, prepared queries. It knows no table."""

@@ -1,0 +1,133 @@
+"""Idempotency keys: which POST had which outcome, so that a retry gets the first one again.
+
+As in draft-ietf-httpapi-idempotency-key-header: insert first, then look at what was there.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from peewee import Tuple
+
+from .clock import ago
+from .engine.database import database, transaction, transaction_time
+from .engine.prepared import prepared
+from .errors import IdempotencyKeyReused
+from .models import IdempotencyKey
+
+KEPT_SECONDS = timedelta(hours=24).total_seconds()
+# An expired row stays a little longer than anybody answers from it. So what one process still
+# honours, no other takes away.
+SWEPT_SECONDS = KEPT_SECONDS + timedelta(minutes=5).total_seconds()
+# Each new key takes so many expired rows away. So the table stays small without a background job.
+SWEEP_ROWS = 20
+
+
+class Claim(NamedTuple):
+    """One request that shall have its effect once."""
+
+    caller: str
+    key: str
+    fingerprint: str  # of all that must not differ when it is repeated
+
+
+class Outcome(NamedTuple):
+    """What a retry is answered with: a response, or a reference from which it is made anew."""
+
+    status: int | None = None
+    headers: str | None = None  # JSON
+    body: str | None = None
+    reference: str | None = None  # JSON: the ids of what was stored
+
+
+@transaction
+def once(request: Claim, work: Callable[[], Outcome]) -> tuple[Outcome, bool]:
+    """The outcome of `work`, and whether it is that of an earlier request.
+
+    The key commits together with what `work` writes. A copy of the request that arrives meanwhile
+    waits here for the first one. An exception leaves neither work nor key behind.
+    Raises IdempotencyKeyReused.
+    """
+    first = claim(request)
+    if first is not None:
+        return first, True
+    outcome = work()
+    settle(request, outcome)
+    return outcome, False
+
+
+@transaction
+def claim(request: Claim) -> Outcome | None:
+    """None if the caller is the first and shall do the work, else the first one's outcome."""
+    _sweep(ago(SWEPT_SECONDS))
+    _delete_expired(request.caller, request.key, ago(KEPT_SECONDS))
+    inserted = _insert(request.caller, request.key, request.fingerprint, transaction_time.get())
+    if inserted.rowcount == 1:
+        return None
+    fingerprint, status, headers, body, reference = _find(request.caller, request.key).fetchone()
+    if fingerprint != request.fingerprint:
+        raise IdempotencyKeyReused(
+            "This Idempotency-Key was used with another request: make a new key for this one."
+        )
+    return Outcome(status=status, headers=headers, body=body, reference=reference)
+
+
+@transaction
+def settle(request: Claim, outcome: Outcome) -> None:
+    """Store the outcome, in the transaction of the work."""
+    status, headers, body, reference = outcome
+    _settle(request.caller, request.key, status, headers, body, reference)
+
+
+@prepared
+def _insert(caller: Any, key: Any, fingerprint: Any, created_at: Any) -> Any:
+    """Claim a key, unless somebody has it."""
+    return IdempotencyKey.insert(
+        caller=caller, key=key, fingerprint=fingerprint, created_at=created_at
+    ).on_conflict_ignore()
+
+
+@prepared
+def _find(caller: Any, key: Any) -> Any:
+    """What the first request with this key was, and its outcome."""
+    return IdempotencyKey.select(
+        IdempotencyKey.fingerprint,
+        IdempotencyKey.status,
+        IdempotencyKey.headers,
+        IdempotencyKey.body,
+        IdempotencyKey.reference,
+    ).where(IdempotencyKey.caller == caller, IdempotencyKey.key == key)
+
+
+@prepared
+def _delete_expired(caller: Any, key: Any, kept: Any) -> Any:
+    """This key, if it is too old to be answered from."""
+    return IdempotencyKey.delete().where(
+        IdempotencyKey.caller == caller,
+        IdempotencyKey.key == key,
+        IdempotencyKey.created_at < kept,
+    )
+
+
+@prepared
+def _sweep(kept: Any) -> Any:
+    """A few of the oldest expired keys, whoever had them."""
+    row = (IdempotencyKey.caller, IdempotencyKey.key)
+    oldest = (
+        IdempotencyKey.select(*row)
+        .where(IdempotencyKey.created_at < kept)
+        .order_by(IdempotencyKey.created_at)
+        .limit(SWEEP_ROWS)
+    )
+    if database.for_update:
+        # Another transaction may be sweeping these rows: do not wait until its work is done.
+        oldest = oldest.for_update(skip_locked=True)
+    return IdempotencyKey.delete().where(Tuple(*row).in_(oldest))
+
+
+@prepared
+def _settle(caller: Any, key: Any, status: Any, headers: Any, body: Any, reference: Any) -> Any:
+    """The outcome of the request that has the key."""
+    return IdempotencyKey.update(
+        status=status, headers=headers, body=body, reference=reference
+    ).where(IdempotencyKey.caller == caller, IdempotencyKey.key == key)

@@ -1,0 +1,305 @@
+"""Streams: messages that are being written. Append at an offset, finish, and outlive the writer.
+
+The row of a streaming message holds the text that it was opened with. What came since lies in
+pieces in the event log, and is written into the message once, at the end. So an append costs three
+small rows, after a megabyte as at the start.
+
+A writer that was silent for STREAM_TIMEOUT seconds is gone. There is no background job: whoever
+meets its message first finishes it, by `settled`, in a transaction of its own.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import wraps
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+from . import conversations, event_log
+from .clock import ago
+from .engine.database import transaction
+from .engine.prepared import insertion, prepared, prepared_for_list
+from .errors import ConversationNotFound, MessageNotFound, OffsetConflict, StreamFinished
+from .models import (
+    DELTA,
+    DONE,
+    IN_PROGRESS,
+    INCOMPLETE,
+    STREAM_COLUMNS,
+    ConversationRow,
+    Event,
+    EventRow,
+    Message,
+    MessageRow,
+    Stream,
+    StreamRow,
+)
+from .scope import EVERYTHING, Scope
+from .settings import settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class StreamState(NamedTuple):
+    """How far a message has been written. `length` is in code points."""
+
+    id: str
+    status: str
+    length: int
+    updated_at: str
+
+
+# --- A silent writer: who finds one, and what happens then
+
+
+class SilentWriter(Exception):
+    """A writer in one of these conversations is gone. It is raised and caught in this module."""
+
+    def __init__(self, conversation_ids: set[str]) -> None:
+        self.conversation_ids = conversation_ids
+
+
+def settled(verb: Callable[P, T]) -> Callable[P, T]:
+    """Run `verb`, and again after finishing what it found that a silent writer left open.
+
+    A verb finds it by `refuse_silent` or `overlay`, after it has checked the scope: so nobody
+    writes by looking for somebody else's conversation. Each turn finishes what it found, so the
+    loop ends.
+    """
+
+    @wraps(verb)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        while True:
+            try:
+                return verb(*args, **kwargs)
+            except SilentWriter as found:
+                for conversation_id in found.conversation_ids:
+                    finish_silent(conversation_id)
+
+    return run
+
+
+def refuse_silent(conversation_id: str) -> None:
+    """Raises SilentWriter if a writer in this conversation is gone. For verbs under `settled`."""
+    _refuse_silent(_open_streams([conversation_id]))
+
+
+def _refuse_silent(streams: Iterable[StreamRow]) -> None:
+    silent = {stream.conversation_id for stream in streams if _is_silent(stream)}
+    if silent:
+        raise SilentWriter(silent)
+
+
+def _is_silent(stream: StreamRow) -> bool:
+    return stream.updated_at < ago(settings().stream_timeout)
+
+
+@transaction
+def finish_silent(conversation_id: str) -> None:
+    """Make the messages of silent writers `incomplete`, with all that was stored of them."""
+    with suppress(ConversationNotFound):  # it was deleted since
+        conversation = conversations.lock(EVERYTHING, conversation_id)
+        for stream in _open_streams([conversation_id]):
+            if _is_silent(stream):
+                conversation = _finish(conversation, stream, INCOMPLETE)
+
+
+# --- Writing
+
+
+def open_stream(conversation_id: str, message_id: str, length: int, updated_at: str) -> None:
+    """Begin to write a message that has `length` code points. The caller holds the lock."""
+    _insert(conversation_id, message_id, length, updated_at)
+
+
+def close_stream(conversation_id: str, message_id: str) -> None:
+    """End it without joining its pieces. It need not be open. The caller holds the lock."""
+    _delete(conversation_id, message_id)
+
+
+@settled
+@transaction
+def append(
+    scope: Scope,
+    conversation_id: str,
+    message_id: str,
+    offset: int,
+    delta: str,
+    status: str | None = None,
+) -> StreamState:
+    """Append `delta` at `offset` code points. With a final `status`, finish the message.
+
+    What is there already is a retry and changes nothing. An empty delta at the end says that the
+    writer is alive. Raises ConversationNotFound, MessageNotFound, OffsetConflict, StreamFinished.
+    """
+    conversation = conversations.lock(scope, conversation_id)
+    row = _by_id(conversation_id, message_id).fetchone()
+    final_status = status if status != IN_PROGRESS else None
+    if row is None:
+        return _repeat_finished(conversation_id, message_id, offset, delta, final_status)
+    stream = StreamRow._make(row)
+    _refuse_silent([stream])
+    end = offset + len(delta)
+    if offset != stream.length:
+        text = _text(stream, event_log.deltas(conversation_id, message_id))
+        is_stored = end <= stream.length and text[offset:end] == delta
+        if not is_stored or (final_status and end < stream.length):
+            raise OffsetConflict(
+                f"The message has {stream.length} code points: append at that offset.",
+                length=stream.length,
+            )
+        if not final_status:
+            return StreamState(message_id, IN_PROGRESS, stream.length, stream.updated_at)
+        delta = ""
+    version = conversation.version + (len(delta) or 1)  # a sign of life moves the times, too
+    conversation = conversations.advance(conversation, version, conversation.last_message_id)
+    if delta:
+        event_log.record(
+            EventRow(conversation_id, version, DELTA, message_id, offset, len(delta), delta)
+        )
+    updated_at = conversation.updated_at
+    _grow(conversation_id, message_id, end, updated_at)
+    if final_status:
+        grown = stream._replace(length=end, updated_at=updated_at)
+        _finish(conversation, grown, final_status)
+    return StreamState(message_id, final_status or IN_PROGRESS, end, updated_at)
+
+
+def _repeat_finished(
+    conversation_id: str, message_id: str, offset: int, delta: str, final_status: str | None
+) -> StreamState:
+    """The answer to an append that comes too late. It is fine if it repeats what is there."""
+    content, content_type, status, updated_at = _stored(conversation_id, message_id)
+    text = content if content_type == "text" else ""
+    end = offset + len(delta)
+    if end <= len(text) and text[offset:end] == delta and final_status in (None, status):
+        return StreamState(message_id, status, len(text), updated_at)
+    raise StreamFinished(
+        f"The message is {status} at {len(text)} code points: nothing can be appended, "
+        "unless it is reopened by setting its status to in_progress.",
+        length=len(text),
+        message_status=status,
+    )
+
+
+def _finish(conversation: ConversationRow, stream: StreamRow, status: str) -> ConversationRow:
+    """End a stream: store its text in the message, join its pieces, tell its followers."""
+    of_stream = (stream.conversation_id, stream.message_id)
+    pieces = event_log.deltas(*of_stream)
+    _store(*of_stream, _text(stream, pieces), status, stream.updated_at)
+    event_log.join_deltas(pieces)
+    close_stream(*of_stream)
+    version = conversation.version + 1
+    event_log.record(EventRow(conversation.id, version, DONE, stream.message_id))
+    return conversations.advance(conversation, version, conversation.last_message_id)
+
+
+def _text(stream: StreamRow, pieces: Sequence[EventRow]) -> str:
+    """The whole text of a message that is being written, and that has these pieces."""
+    opened_with, *_ = _stored(stream.conversation_id, stream.message_id)
+    return "".join([opened_with, *(piece.text or "" for piece in pieces)])
+
+
+# --- Reading
+
+
+def overlay(rows: list[MessageRow]) -> list[MessageRow]:
+    """Put the text that has streamed in so far into those of `rows` that are in progress.
+
+    For verbs under `settled`: it raises SilentWriter if one of their writers is gone.
+    """
+    live = [row.conversation_id for row in rows if row.status == IN_PROGRESS]
+    if not live:
+        return rows
+    ids = sorted(set(live))
+    streams = {stream.message_id: stream for stream in _open_streams(ids)}
+    _refuse_silent(streams.values())
+    texts: dict[str, list[str]] = {}
+    for message_id, text in _live_text(ids):
+        texts.setdefault(message_id, []).append(text)
+    return [
+        row._replace(
+            content="".join([str(row.content), *texts.get(row.id, ())]),
+            updated_at=streams[row.id].updated_at,
+        )
+        if row.status == IN_PROGRESS
+        else row
+        for row in rows
+    ]
+
+
+# --- Queries
+
+_insert = insertion(Stream, StreamRow._fields)
+
+
+@prepared
+def _by_id(conversation_id: Any, message_id: Any) -> Any:
+    """The open stream of a message."""
+    return Stream.select(*STREAM_COLUMNS).where(
+        Stream.conversation_id == conversation_id, Stream.message_id == message_id
+    )
+
+
+def _open_streams(conversation_ids: Sequence[str]) -> list[StreamRow]:
+    return [StreamRow._make(row) for row in _all_in(conversation_ids)]
+
+
+@prepared_for_list
+def _all_in(conversation_ids: Any) -> Any:
+    """The open streams of some conversations."""
+    return Stream.select(*STREAM_COLUMNS).where(Stream.conversation_id.in_(conversation_ids))
+
+
+@prepared_for_list
+def _live_text(conversation_ids: Any) -> Any:
+    """The pieces of the open streams of some conversations. Joined pieces have no text."""
+    return (
+        Event.select(Event.message_id, Event.text)
+        .where(
+            Event.conversation_id.in_(conversation_ids),
+            Event.kind == DELTA,
+            Event.text.is_null(False),
+        )
+        .order_by(Event.conversation_id, Event.position)
+    )
+
+
+@prepared
+def _grow(conversation_id: Any, message_id: Any, length: Any, updated_at: Any) -> Any:
+    """How far the stream has come."""
+    return Stream.update(length=length, updated_at=updated_at).where(
+        Stream.conversation_id == conversation_id, Stream.message_id == message_id
+    )
+
+
+@prepared
+def _delete(conversation_id: Any, message_id: Any) -> Any:
+    """The stream of a message, without its pieces."""
+    return Stream.delete().where(
+        Stream.conversation_id == conversation_id, Stream.message_id == message_id
+    )
+
+
+def _stored(conversation_id: str, message_id: str) -> tuple[str, str, str, str]:
+    """A message's own content, type of content, status and time. Raises MessageNotFound."""
+    row = _message(conversation_id, message_id).fetchone()
+    if row is None:
+        raise MessageNotFound(message_id)
+    content, content_type, status, updated_at = row
+    return content, content_type, status, updated_at
+
+
+@prepared
+def _message(conversation_id: Any, id: Any) -> Any:
+    """What a stream has to know of its message."""
+    return Message.select(
+        Message.content, Message.content_type, Message.status, Message.updated_at
+    ).where(Message.conversation_id == conversation_id, Message.id == id)
+
+
+@prepared
+def _store(conversation_id: Any, id: Any, content: Any, status: Any, updated_at: Any) -> Any:
+    """The text of a finished stream, in its message."""
+    return Message.update(content=content, status=status, updated_at=updated_at).where(
+        Message.conversation_id == conversation_id, Message.id == id
+    )

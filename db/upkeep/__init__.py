@@ -1,0 +1,1 @@
+"""Work on whole databases: the schema, a backup, a copy into another database."""

@@ -1,0 +1,60 @@
+"""Events: what happened in a conversation, followed from any point.
+
+A stream is rows and not a socket: neither API Gateway under Chalice nor `chalice local` can send a
+part of a response. So an answer holds what there is, and asking again goes on where it ended.
+"""
+
+from chalice.app import Blueprint
+from pydantic import Field
+
+from db import events
+from db.events import ConversationEvent
+from db.models import CONVERSATION, MESSAGE
+from db.settings import settings
+
+from .http import sse
+from .http.caller import AnyCaller
+from .http.endpoint import ANY, endpoint
+from .http.headers import LAST_EVENT_ID, Headers
+from .http.sse import ServerSentEvent
+from .http.types import Strict, Uuid
+from .messages import MessageResponse
+
+routes = Blueprint(__name__)
+
+
+class FollowQuery(Strict):
+    wait: float = Field(default=0, ge=0, le=20, description="Seconds to wait for something new.")
+
+
+class LastEventId(Headers):
+    last_event_id: int = LAST_EVENT_ID.field(0, ge=0, le=2**63 - 1)
+
+
+@routes.route("/api/v1/conversations/{conversation_id}/events", methods=["GET"], content_types=ANY)
+@endpoint(media_types=(sse.EVENT_STREAM,), waits=True)
+def follow_conversation(
+    caller: AnyCaller, conversation_id: Uuid, query: FollowQuery, headers: LastEventId
+) -> str:
+    """What happened after `Last-Event-ID`, as server-sent events.
+
+    `message` has a message, `delta` `{message_id, offset, delta}`, `done` `{message_id, status,
+    length}`, `deleted` `{message_id}`, and `conversation` `{id, title, is_archived}`. The answer
+    ends when it has told all that there is.
+    """
+    wait = min(query.wait, settings().max_wait)
+    return event_stream(events.follow(caller.scope, conversation_id, headers.last_event_id, wait))
+
+
+def event_stream(told: list[ConversationEvent]) -> str:
+    """The body of a response that tells these events."""
+    return sse.encode([_server_sent(event) for event in told])
+
+
+def _server_sent(event: ConversationEvent) -> ServerSentEvent:
+    data = event.data
+    if event.kind == MESSAGE:
+        data = MessageResponse.of(data)
+    elif event.kind == CONVERSATION:
+        data = {"id": data.id, "title": data.title, "is_archived": bool(data.is_archived)}
+    return ServerSentEvent(id=event.position, event=event.kind, data=data)

@@ -1,0 +1,101 @@
+"""Every header that the service reads or sends. The checks, the OpenAPI document and the two lists
+of CORS are made from these tables."""
+
+from typing import Any, NamedTuple
+
+from chalice.app import CORSConfig
+from pydantic import BaseModel, ConfigDict, Field
+
+from .problems import INVALID, Problem
+
+
+class RequestHeader(NamedTuple):
+    """A header that a client may send."""
+
+    name: str
+    description: str
+    max_length: int | None = None  # characters, of those that are stored or indexed
+
+    def field(self, default: Any = ..., **constraints: Any) -> Any:
+        """The field of a Pydantic model that takes this header."""
+        if self.max_length is not None:
+            constraints |= {"min_length": 1, "max_length": self.max_length, "pattern": r"\S"}
+        return Field(default, alias=self.name, description=self.description, **constraints)
+
+    def checked(self, value: str) -> str:
+        """The header's value as text. Raises Problem 422 if it cannot be one."""
+        value = _utf8(value)
+        if not value.strip():
+            raise self._invalid("must not be blank", "blank")
+        if "\0" in value:
+            raise self._invalid("must not contain the NUL character (U+0000)", "nul")
+        if self.max_length is not None and len(value) > self.max_length:
+            raise self._invalid(f"must have at most {self.max_length} characters", "too_long")
+        return value
+
+    def _invalid(self, message: str, kind: str) -> Problem:
+        error = {"loc": ["header", self.name], "msg": message, "type": kind}
+        detail = f"{self.name} {message}: send another value, or leave the header out."
+        return Problem(INVALID, detail, errors=[error])
+
+
+def _utf8(value: str) -> str:
+    """Python's HTTP servers hand over headers as Latin-1, API Gateway as the UTF-8 they were."""
+    if value.isascii():
+        return value
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeError:
+        return value
+
+
+class Headers(BaseModel):
+    """The request headers that an endpoint takes, by their aliases. It ignores all others."""
+
+    model_config = ConfigDict(extra="ignore", populate_by_name=True, defer_build=True)
+
+
+ACCEPT = RequestHeader("Accept", "`text/event-stream` asks for the events.")
+API_KEY = RequestHeader("X-API-Key", "Opens one project, or all of them.")
+IDEMPOTENCY_KEY = RequestHeader(
+    "Idempotency-Key",
+    "The caller's own name for this request. If it is repeated with the same body within 24 hours, "
+    "it is answered the same and done once.",
+    max_length=255,
+)
+IF_MATCH = RequestHeader("If-Match", "Change it only if this is its ETag.")
+IF_NONE_MATCH = RequestHeader("If-None-Match", "Answer 304 if this is still its ETag.")
+LAST_EVENT_ID = RequestHeader(
+    "Last-Event-ID", "The id of the last event seen, or the number in a conversation's ETag."
+)
+USER_ID = RequestHeader(
+    "X-User-Id",
+    "The end user that the key's holder speaks for. Then only this user's conversations exist, and "
+    "new ones are this user's. If it is absent: all of the project.",
+    max_length=255,  # it is part of indexes, where PostgreSQL takes 2,704 bytes
+)
+REQUEST_HEADERS = (
+    ACCEPT, API_KEY, IDEMPOTENCY_KEY, IF_MATCH, IF_NONE_MATCH, LAST_EVENT_ID, USER_ID
+)  # fmt: skip
+
+IDEMPOTENT_REPLAYED = "Idempotent-Replayed"
+REQUEST_ID = "X-Request-Id"
+# What the service sends beside Content-Type and CORS's own, by name.
+RESPONSE_HEADERS = {
+    "Accept": "The media type to send.",
+    "ETag": "The conversation's version, for If-Match and If-None-Match.",
+    IDEMPOTENT_REPLAYED: "`true` if this is the answer to an earlier request with the same key.",
+    "Link": 'The neighbouring pages, `rel="next"` and `rel="prev"` (RFC 8288).',
+    "Location": "Where the new thing is.",
+    "Retry-After": "Seconds to wait before the request is repeated.",
+    "WWW-Authenticate": "How to say who is calling.",
+    REQUEST_ID: "The request's id. The log has it, too.",
+}
+REPLAYED = {IDEMPOTENT_REPLAYED: "true"}
+
+CORS = CORSConfig(
+    # Chalice adds the key's header by itself, in its own spelling.
+    allow_headers=[header.name for header in REQUEST_HEADERS if header is not API_KEY],
+    expose_headers=list(RESPONSE_HEADERS),
+    max_age=86_400,
+)

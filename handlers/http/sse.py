@@ -1,0 +1,27 @@
+"""Server-sent events, as the HTML standard's section 9.2 writes them."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from pydantic_core import to_json
+
+EVENT_STREAM = "text/event-stream"
+RETRY_MILLISECONDS = 500  # until a browser's EventSource asks again
+
+
+class ServerSentEvent(NamedTuple):
+    """One event. `data` is written as JSON, which has no line break."""
+
+    id: int
+    event: str
+    data: Any
+
+
+def encode(events: Iterable[ServerSentEvent]) -> str:
+    """The body of a response that tells these events."""
+    told = [f"retry: {RETRY_MILLISECONDS}\n\n"]
+    told += [
+        f"id: {event.id}\nevent: {event.event}\ndata: {to_json(event.data).decode()}\n\n"
+        for event in events
+    ]
+    return "".join(told)

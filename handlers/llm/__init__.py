@@ -1,0 +1,1 @@
+"""Language models: a turn of a chat, and who answers in it."""

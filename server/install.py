@@ -1,0 +1,31 @@
+"""How `chalice local` gets this server: `app.py` calls `install` under Chalice's command line."""
+
+import sys
+from functools import partial
+
+import chalice.local
+
+from db.engine.connect import store_at
+from db.settings import SettingsError, settings, stop
+
+from .gateway import Gateway
+from .local import LocalServer
+
+
+def install() -> None:
+    """Let `chalice local` serve with our server, and say where the data is."""
+    # The reloader takes any new file for a change of the code. One such file is the bytecode of a
+    # module that the first request imports.
+    sys.dont_write_bytecode = True
+    chalice.local.LocalDevServer = partial(
+        chalice.local.LocalDevServer, handler_cls=Gateway, server_cls=LocalServer
+    )
+    announce()
+
+
+def announce() -> None:
+    """Say where the data is, or end the start with one sentence."""
+    try:
+        print(f"Conversations are kept in {store_at(settings().database_url).place}", flush=True)
+    except SettingsError as error:
+        stop(error)

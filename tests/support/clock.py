@@ -1,0 +1,19 @@
+"""A clock that a test can move."""
+
+import time
+from datetime import datetime, timedelta, tzinfo
+
+
+class Clock:
+    """A replacement for `datetime` and `time` in `db.clock`."""
+
+    ahead = 0.0  # seconds
+
+    def move(self, seconds: float) -> None:
+        self.ahead += seconds
+
+    def now(self, zone: tzinfo) -> datetime:
+        return datetime.now(zone) + timedelta(seconds=self.ahead)
+
+    def time_ns(self) -> int:
+        return time.time_ns() + int(self.ahead * 1e9)

@@ -1,0 +1,86 @@
+"""A small set of rows, and for every route a request that succeeds on it."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from chalice.app import RouteEntry
+
+from app import app
+from db import conversations, messages
+from db.engine.database import database
+from db.messages import Draft
+from db.scope import Scope
+
+from .clients import Answer, Api
+
+PROJECT = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+OTHER_PROJECT = "0f0e0d0c-0b0a-4908-8706-050403020100"
+ROUTES: list[RouteEntry] = [route for methods in app.routes.values() for route in methods.values()]
+USER = "alice"
+SECRET = "Nobody else may read this"
+
+
+class World(NamedTuple):
+    """A user's conversation, with one completed message and one in progress."""
+
+    project_id: str
+    conversation_id: str
+    message_id: str
+
+
+class Request(NamedTuple):
+    method: str
+    path: str
+    json: Any = None
+    query: dict[str, Any] = {}
+
+    def send(self, api: Api, **rest: Any) -> Answer:
+        return api.request(self.method, self.path, self.json, **{**self.query, **rest})
+
+
+def make_world(project_id: str = PROJECT, user_id: str | None = USER) -> World:
+    scope = Scope(project_id, user_id)
+    conversation = conversations.start(scope, project_id, SECRET)
+    drafts = [Draft("user", SECRET), Draft("assistant", SECRET, "in_progress")]
+    _, streaming = messages.append(scope, conversation.id, drafts)
+    database.close()
+    return World(project_id, conversation.id, streaming.id)
+
+
+# A valid body for each route that takes one. `request_for` fails for a route that is missing.
+BODIES: dict[str, Callable[[World], Any]] = {
+    "create_conversation": lambda world: {"project_id": world.project_id, "title": "A title"},
+    "change_conversation": lambda world: {"title": "A new title", "is_archived": True},
+    "rename_conversation": lambda world: {"title": "A new title"},
+    "append_messages": lambda world: {"role": "user", "content": "Hello"},
+    "edit_message": lambda world: {"content": "Better", "metadata": {"edited": True}},
+    "append_to_message": lambda world: {"offset": len(SECRET), "delta": "!"},
+    "chat": lambda world: {"conversation_id": world.conversation_id, "content": "Hello"},
+}
+# A query for each route whose tests need one.
+QUERIES: dict[str, Callable[[World], dict[str, Any]]] = {
+    "list_conversations": lambda world: {"project_id": world.project_id},
+}
+
+
+def name_of(route: RouteEntry) -> str:
+    return route.view_function.__name__
+
+
+def request_for(route: RouteEntry, world: World) -> Request:
+    """Return a request to `route` that succeeds for the world's user."""
+    name = name_of(route)
+    path = route.uri_pattern.format(**world._asdict())
+    takes_body = route.view_function.endpoint.body_model is not None
+    body = BODIES[name](world) if takes_body else None
+    query = QUERIES[name](world) if name in QUERIES else {}
+    return Request(route.method, path, body, query)
+
+
+def dump() -> dict[str, list[Any]]:
+    """Return all rows of all tables."""
+    with database.connection_context():
+        return {
+            table: database.execute_sql(f'SELECT * FROM "{table}" ORDER BY 1, 2').fetchall()
+            for table in database.get_tables()
+        }
