@@ -1,6 +1,7 @@
-"""One more function, which runs `python -m db` where only Lambda reaches the database.
+"""The function `manage`: it runs `python -m db` where only Lambda reaches the database.
 
-A stage has it if its `lambda_functions` in .chalice/config.json name it; its zip needs click.
+A stage has it if its `lambda_functions` in .chalice/config.json name it. The stage's zip needs
+click.
 """
 
 from typing import Any

@@ -1,9 +1,9 @@
 """`make package`: the zip and its templates in build/, packaged by Chalice from a clean copy.
 
-A copy, since Chalice ships all that lies in vendor/, finds its last zip again by a hash that
-overlooks file names, and knows one requirements.txt for all stages. A stage may have a part of its
-own here: `requirements-STAGE.txt`, for more packages in the zip, and `STAGE.json`, a template that
-Chalice merges into its own.
+The copy is needed because Chalice ships everything in vendor/, caches its zip by a hash that
+ignores file names, and has one requirements.txt for all stages. A stage may have two files in this
+folder: `requirements-STAGE.txt` adds packages to the zip, and Chalice merges the template
+`STAGE.json` into its own.
 """
 
 import json
@@ -37,7 +37,7 @@ def main() -> None:
 
 def package(stage: str, out: Path) -> None:
     """Write deployment.zip, sam.json and, if the stage can be divided, per-function.json."""
-    for name in FILES:  # of another stage, perhaps
+    for name in FILES:  # they may be another stage's
         (out / name).unlink(missing_ok=True)
     with TemporaryDirectory() as folder:
         project = Path(folder)
@@ -48,7 +48,7 @@ def package(stage: str, out: Path) -> None:
 
 
 def copy_project(project: Path, stage: str) -> None:
-    """What ships, and nothing that happens to lie beside it."""
+    """Copy what ships, and nothing else."""
     shutil.copy(ROOT / "app.py", project)
     (project / ".chalice").mkdir()
     shutil.copy(ROOT / ".chalice" / "config.json", project / ".chalice")
@@ -65,14 +65,14 @@ def copy_project(project: Path, stage: str) -> None:
 def run_chalice(project: Path, stage: str, out: Path) -> None:
     template = ROOT / "deploy" / f"{stage}.json"
     merge = ["--merge-template", str(template)] if template.exists() else []
-    done = subprocess.run(  # noqa: S603 - no words but these
+    done = subprocess.run(  # noqa: S603 - nobody else chooses the arguments
         [sys.executable, "-c", "from chalice.cli import main; main()", "--project-dir",
          str(project), "package", "--stage", stage, *merge, str(out.resolve())],
         env={
-            # Chalice asks for a region and, here, uses no more of it than its partition's names.
+            # Chalice asks for a region. Here it uses only the names of the region's partition.
             "AWS_DEFAULT_REGION": "us-east-1",
             **os.environ,
-            "PYTHONDONTWRITEBYTECODE": "1",  # it imports the copy, which would leave caches in it
+            "PYTHONDONTWRITEBYTECODE": "1",  # Chalice imports the copy; no caches in it
         },
         stdout=subprocess.PIPE,
         text=True,
@@ -83,14 +83,14 @@ def run_chalice(project: Path, stage: str, out: Path) -> None:
 
 
 def refuse_if_incomplete(output: str) -> None:
-    """Chalice tells of packages that it found no wheel for, and goes on without them."""
+    """Chalice reports packages for which it finds no wheel, and goes on without them."""
     opening, _, _ = MISSING_DEPENDENCIES_TEMPLATE.partition("%s")
     if opening.strip() in output:
-        raise SystemExit("The zip would be incomplete, and is not to be deployed.")
+        raise SystemExit("The zip is incomplete: it lacks the packages above. Do not deploy it.")
 
 
 def write_templates(stage: str, out: Path) -> None:
-    """Add to Chalice's template what it has no word for."""
+    """Add to Chalice's template what Chalice cannot express."""
     config = CLIFactory(str(ROOT)).create_config_obj(stage)
     template = json.loads((out / "sam.json").read_text())
     if manage.is_wanted(config):

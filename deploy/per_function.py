@@ -1,9 +1,9 @@
 """One Lambda function for each route, made from the template that Chalice writes for all of them.
 
-The routes and their integrations are Chalice's own, in the API's swagger; here each integration is
-pointed at a function of its own, a copy of `APIHandler` from the same zip. `ONLY_ROUTE` tells it
-which route it is for. (Importing no more than that route's module was measured, too: it would take
-20 ms off a cold start of 200, and give each function another entry point.)
+Chalice writes the routes and their integrations into the API's swagger document. This module points
+each integration to its own function, a copy of `APIHandler` with the same zip. `ONLY_ROUTE` tells
+the function its route. (A function could import only its route's module. This would save 20 of the
+200 ms of a cold start, and give each function another entry point.)
 """
 
 from copy import deepcopy
@@ -14,7 +14,7 @@ from chalice.utils import to_cfn_resource_name
 
 Resource = dict[str, Any]
 
-# What `lambda_functions` in .chalice/config.json may set for a route: Chalice's names and SAM's.
+# What `lambda_functions` in .chalice/config.json may set for a route: Chalice's name and SAM's.
 SETTINGS = {
     "lambda_memory_size": "MemorySize",
     "lambda_timeout": "Timeout",
@@ -25,31 +25,31 @@ MERGED = {"environment_variables", "tags"}
 
 
 class ConfigError(Exception):
-    """What .chalice/config.json asks for cannot be done; the message says what to change."""
+    """Something in .chalice/config.json cannot be done. The message says what to change."""
 
 
 class NotDivisible(Exception):
-    """The stage has to stay one function; the message says why."""
+    """The stage must stay one function. The message says why."""
 
 
 def divide(template: Resource, config: Config) -> Resource:
-    """The same API with a function and an invoke permission for each route.
+    """The same API, with a function and an invoke permission for each route.
 
-    Raises NotDivisible, and ConfigError if `lambda_functions` is mistaken.
+    Raises NotDivisible, and ConfigError if `lambda_functions` has a mistake.
     """
     template = deepcopy(template)
     resources = template["Resources"]
     shared = resources.pop("APIHandler")
     permission = resources.pop("APIHandlerInvokePermission")
     if "ReservedConcurrentExecutions" in shared["Properties"]:
-        raise NotDivisible("it limits how many instances run at once, all routes together.")
+        raise NotDivisible("its reserved_concurrency is for all routes together.")
     routes = config.chalice_app.routes
     views = {view.view_name for methods in routes.values() for view in methods.values()}
     check_settings(config, {*views, "manage"})
     for path, operations in resources["RestAPI"]["Properties"]["DefinitionBody"]["paths"].items():
         for method, operation in operations.items():
             integration = operation["x-amazon-apigateway-integration"]
-            if integration["type"] != "aws_proxy":  # the preflight, which the gateway answers
+            if integration["type"] != "aws_proxy":  # a preflight: the gateway answers it
                 continue
             view = routes[path][method.upper()].view_name
             name = to_cfn_resource_name(view)
@@ -66,7 +66,7 @@ def divide(template: Resource, config: Config) -> Resource:
 
 
 def check_settings(config: Config, views: set[str]) -> None:
-    """Chalice ignores what it does not know; a mistyped name should not lose its settings."""
+    """Raises ConfigError for an unknown name. Chalice would ignore it, with its settings."""
     disk = config.config_from_disk
     for level in (disk, disk["stages"][config.chalice_stage]):
         for view, settings in level.get("lambda_functions", {}).items():

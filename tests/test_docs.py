@@ -18,6 +18,7 @@ from .support.clients import Answer, curl
 from .support.processes import ROOT, Server
 
 README = (ROOT / "README.md").read_text()
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 COMMAND = re.compile(r"(?:[^\\\n]|\\.)+(?:\\\n(?:[^\\\n]|\\.)+)*", re.DOTALL)
 
@@ -72,8 +73,8 @@ def _learned(answer: Answer, server: Server) -> dict[str, str]:
 
 @pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt"])
 def test_each_dependency_is_named_with_its_reason(file: str):
-    table = README.partition("## Dependencies")[2].partition("\n## ")[0].lower()
+    tables = CONTRIBUTING.partition("\n## Dependencies")[2].partition("\n## ")[0].lower()
     for line in (ROOT / file).read_text().splitlines():
         package = re.split(r"[\[=]", line)[0]
         if not line.startswith("-r"):
-            assert package in table, f"{package} is missing in README's dependency table"
+            assert package in tables, f"{package} is missing in CONTRIBUTING's dependency tables"
