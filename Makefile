@@ -1,4 +1,4 @@
-# Two commands for everybody: `make serve` and `make test`. `make check` is the whole gate.
+# For everybody: `make serve` and `make test`. For contributors: `make check` runs the whole gate.
 PYTHON ?= python3
 PORT ?= 8000
 STAGE ?= prod
@@ -14,7 +14,7 @@ BENCH := .venv-bench
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
-# Serving needs 94 MB, testing 464: the first `make serve` takes half as long for it.
+# Serving needs 94 MB of packages, and testing 464. So the first `make serve` takes half the time.
 $(SERVES): requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt \
@@ -25,7 +25,7 @@ $(READY): $(SERVES) $(wildcard deploy/requirements-*.txt)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
-serve: $(SERVES)  ## serve on http://localhost:8000 (PORT=… for another)
+serve: $(SERVES)  ## serve on http://localhost:8000 (PORT=… for another port)
 	$(BIN)/chalice local --no-autoreload --port $(PORT)
 
 $(PRODUCTION)/ready: requirements.txt deploy/requirements-production.txt
@@ -34,16 +34,16 @@ $(PRODUCTION)/ready: requirements.txt deploy/requirements-production.txt
 	touch $@
 
 serve-production: export PORT := $(PORT)
-serve-production: $(PRODUCTION)/ready  ## serve with gunicorn, keys required (PORT, WORKERS, THREADS)
+serve-production: $(PRODUCTION)/ready  ## serve with gunicorn, keys required (PORT, WORKERS)
 	$(PRODUCTION)/bin/gunicorn --config deploy/gunicorn.conf.py
 
-test: $(READY)  ## run all tests that need no system package
-	$(BIN)/pytest -m "not browser"
+test: $(READY)  ## run all tests but those that need a system package
+	$(BIN)/pytest -m "not system"
 
-check: test check-rest  ## the whole gate
+check: test check-rest  ## run the whole gate, as CI does
 
-check-rest: lint types docs package  # what `test` leaves out
-	$(BIN)/pytest -m browser
+check-rest: lint types docs package  # the part of the gate that `test` leaves out
+	$(BIN)/pytest -m system
 
 format: $(READY)  ## put the code into its one format
 	$(BIN)/ruff format .
@@ -56,13 +56,13 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-docs: $(READY)  ## fail if the generated parts of README are not what the code says
+docs: $(READY)  ## check that the generated parts of README are up to date
 	$(BIN)/cog -P --check --check-fail-msg "Run: make readme" -r README.md
 
-readme: $(READY)  ## write the generated parts of README anew
+readme: $(READY)  ## write the generated parts of README
 	$(BIN)/cog -P -r README.md
 
-package: $(READY)  ## write build/deployment.zip and its templates (STAGE=efs, STAGE=postgres)
+package: $(READY)  ## write build/deployment.zip and its templates (STAGE=prod, efs or postgres)
 	$(BIN)/python -m deploy.package --stage $(STAGE)
 
 $(BENCH)/ready: requirements.txt bench/requirements.txt bench/twin/requirements.txt
@@ -70,8 +70,8 @@ $(BENCH)/ready: requirements.txt bench/requirements.txt bench/twin/requirements.
 	$(BENCH)/bin/pip install --quiet --disable-pip-version-check -r bench/requirements.txt
 	touch $@
 
-bench: $(BENCH)/ready  ## measure all and write bench/results.md (BENCH_FLAGS=--quick for a minute)
+bench: $(BENCH)/ready  ## measure everything and write bench/results.md (BENCH_FLAGS=--quick takes a minute)
 	$(BENCH)/bin/python -m bench $(BENCH_FLAGS)
 
-clean:  ## remove all that was made here
+clean:  ## remove everything that make has made
 	rm -rf $(VENV) $(PRODUCTION) $(BENCH) build .chalice/deployments .mypy_cache .pytest_cache .ruff_cache .hypothesis

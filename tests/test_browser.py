@@ -16,7 +16,7 @@ import pytest
 from .support.processes import PATIENCE, Server
 from .support.world import PROJECT
 
-pytestmark = pytest.mark.browser
+pytestmark = pytest.mark.system
 
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",

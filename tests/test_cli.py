@@ -164,7 +164,7 @@ def facts() -> dict[str, str]:
     return found
 
 
-def test_status_says_what_is_there(store: SqliteStore):
+def test_status_prints_the_database_and_its_counts(store: SqliteStore):
     for _ in range(2):
         id = conversations.start(EVERYTHING, "p").id
         messages.append(EVERYTHING, id, [Draft("user", "Hello"), Draft("assistant", "Hello!")])

@@ -226,7 +226,7 @@ def test_copies_of_the_last_piece_finish_once(streaming: Writer):
     assert events_left(streaming.conversation_id) == ["delta", "done"]
 
 
-def test_many_who_find_a_writer_silent_finish_its_message_once(streaming: Writer, clock: Clock):
+def test_many_readers_finish_a_silent_writers_message_once(streaming: Writer, clock: Clock):
     streaming.append("Hello")
     clock.move(seconds=61)
     database.close()
@@ -234,7 +234,7 @@ def test_many_who_find_a_writer_silent_finish_its_message_once(streaming: Writer
     assert events_left(streaming.conversation_id) == ["delta", "done"]
 
 
-def test_a_conversation_that_is_deleted_takes_all_along(conversation_id: str):
+def test_a_conversation_deleted_during_writes_leaves_no_rows(conversation_id: str):
     """Writers get ConversationNotFound, and no row is left behind."""
 
     def write() -> None:

@@ -19,13 +19,13 @@ from .support.processes import PATIENCE, Server
 from .support.readers import Reader
 
 WRITERS = 5  # of messages, and as many again of streams
-WRITES = 50  # by each writer
-KILLS = 10
+WRITES = 200  # by each writer
+KILLS = 30
 
 
 @pytest.fixture
 def server(store: SqliteStore) -> Iterator[Server]:
-    store.close_all()  # so that the server itself recovers the file
+    store.close_all()  # the server recovers the file only if nobody else has it open
     with Server(f"sqlite:///{store.place}") as server:
         yield server
         store.close_all()

@@ -1,4 +1,4 @@
-"""From a request to a typed function and back, shown on a route of its own."""
+"""Tests `endpoint` on its own routes: from a request to typed arguments and back."""
 
 import pytest
 from chalice.app import Chalice
@@ -66,7 +66,7 @@ def forget_things(caller: AnyCaller) -> None:
 @app.route("/projects/{project_id}/things", methods=["GET", "POST"], content_types=ANY)
 @endpoint()
 def count_things(project_id: Text) -> int:
-    """The number of a project's things, for everybody."""
+    """Count a project's things, for everybody."""
     counted.append(project_id)
     return len(counted)
 
@@ -74,7 +74,7 @@ def count_things(project_id: Text) -> int:
 @app.route("/projects/{project_id}/mine", methods=["GET"], content_types=ANY)
 @endpoint()
 def show_scope(caller: AnyCaller, project_id: Text) -> list[str | None]:
-    """Whose things the caller sees."""
+    """Show the project and the user of the caller."""
     return list(caller.scope)
 
 
@@ -98,18 +98,18 @@ def test_a_request_becomes_typed_arguments_and_the_result_an_answer(things: Api)
     ]  # fmt: skip
 
 
-def test_without_a_request_it_is_the_plain_function(things: Api, anyone: Caller):
+def test_without_a_request_an_endpoint_is_the_plain_function(things: Api, anyone: Caller):
     def call() -> Thing:
         body, query, headers = ThingCreate(name="Stone"), ThingQuery(), ThingHeaders(colour="red")
         return make_thing(anyone, "1", query, headers, body).body
 
     assert call().name == "Stone"
     things.post("/things/1", {"name": "Stone"})
-    assert things.request("PUT", "/things/1").status == 405  # a request that no view took
+    assert things.request("PUT", "/things/1").status == 405  # no view handles this request
     assert call().name == "Stone"
 
 
-def test_what_is_wrong_is_told_with_its_place(things: Api):
+def test_a_validation_error_names_its_place(things: Api):
     for request, loc in (
         ({"json_body": {"name": 1}}, ["body", "name"]),
         ({"json_body": {"name": "x", "nmae": "y"}}, ["body", "nmae"]),
@@ -140,7 +140,7 @@ def test_what_is_wrong_is_told_with_its_place(things: Api):
         "application/merge-patch+json",
     ],
 )
-def test_json_is_taken_under_the_names_that_json_clients_give_it(
+def test_json_is_accepted_under_the_media_types_that_clients_send(
     things: Api, content_type: str | None
 ):
     body = '{"name": "Größe"}'.encode()
@@ -175,11 +175,13 @@ def test_a_route_without_a_body_takes_an_empty_one(things: Api, body: bytes):
     ("body", "status", "slug"),
     [(b'{"name": "x"}', 422, "invalid"), (b"[1]", 422, "invalid"), (b"x", 400, "malformed-json")],
 )
-def test_a_route_without_a_body_ignores_none(things: Api, body: bytes, status: int, slug: str):
+def test_a_route_without_a_body_refuses_one_with_content(
+    things: Api, body: bytes, status: int, slug: str
+):
     assert_problem(things.delete("/things", body=body), status, slug)
 
 
-def test_a_route_without_a_query_ignores_none(things: Api):
+def test_a_route_without_a_query_refuses_one(things: Api):
     assert_problem(things.delete("/things", force="true"), 422, "invalid")
 
 
@@ -187,8 +189,8 @@ def test_a_route_without_a_query_ignores_none(things: Api):
     ("sent", "user_id"),
     [
         ("alice", "alice"),
-        ("Zoë", "Zoë"),  # as API Gateway hands it over
-        ("Zoë".encode().decode("latin-1"), "Zoë"),  # as Python's servers do
+        ("Zoë", "Zoë"),  # as API Gateway passes it on
+        ("Zoë".encode().decode("latin-1"), "Zoë"),  # as Python's servers pass it on
         ("\xff", "\xff"),
         (None, None),
     ],
@@ -218,7 +220,7 @@ def test_every_answer_has_an_id_of_its_own(things: Api):
     assert len({answer.headers["x-request-id"] for answer in answers}) == 4
 
 
-def test_a_new_route_is_on_the_page_with_all_it_takes_and_answers():
+def test_the_document_has_all_that_a_new_route_takes_and_answers():
     page = describe(app)["paths"]["/things/{thing_id}"]["post"]
     assert page["summary"] == "Make a thing."
     assert {(p["in"], p["name"]) for p in page["parameters"]} == {

@@ -183,7 +183,7 @@ def test_every_kind_of_problem_has_its_test():
 
 
 @pairs(DOCUMENTED)
-def test_a_documented_problem_is_what_a_route_answers(scene: Scene, kind: Kind):
+def test_a_route_answers_each_documented_problem(scene: Scene, kind: Kind):
     answer = provoke(scene, kind)
     assert_problem(answer, kind.status, kind.slug)
     assert answer.headers["access-control-allow-origin"] == "*"

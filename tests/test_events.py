@@ -194,7 +194,7 @@ def test_a_batch_has_no_gap_where_one_of_its_lists_ends(reader: Follower):
 
 @pytest.mark.usefixtures("narrow")
 def test_superseded_events_do_not_look_like_the_end(reader: Follower):
-    """An event follows after more superseded ones than a batch has."""
+    """More superseded events than a batch holds come before one that still matters."""
     ids = say(reader.conversation_id, *map(str, range(30)))
     for id in ids[:-1]:
         messages.edit(EVERYTHING, reader.conversation_id, id, content="edited")
@@ -224,7 +224,7 @@ def test_a_budget_counts_metadata(reader: Follower, monkeypatch: pytest.MonkeyPa
     assert reader.look() == ["message"]
 
 
-def test_long_text_comes_in_pieces_that_count_each(reader: Follower):
+def test_long_text_comes_in_separate_pieces(reader: Follower):
     """A reader that is cut off receives only the cut piece again."""
     answer = Writer(reader.conversation_id)
     answer.append("x" * (3 * events.PIECE_CODE_POINTS))

@@ -1,4 +1,4 @@
-"""Headers are declared once: the document, the checks and CORS say the same."""
+"""Tests that the OpenAPI document, the checks and CORS agree with the table of headers."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -41,7 +41,7 @@ def test_a_route_takes_and_sends_only_declared_headers(route: Any):
     assert set(endpoint.sends) <= set(RESPONSE_HEADERS)
 
 
-def test_the_document_has_each_request_header_as_the_table_has_it():
+def test_the_document_describes_each_request_header_as_the_table_does():
     table = {header.name: header for header in REQUEST_HEADERS}
     seen = {"X-API-Key"}  # a security scheme
     for operation in operations():
@@ -64,7 +64,7 @@ def test_the_document_has_each_response_header():
     assert told == set(RESPONSE_HEADERS)
 
 
-def test_a_browser_may_send_and_read_them_all():
+def test_a_browser_may_send_and_read_all_headers():
     cors = app.api.cors.get_access_control_headers()
     assert {text.lower() for text in listed(cors, "Allow")} >= {
         header.name.lower() for header in REQUEST_HEADERS

@@ -20,7 +20,7 @@ def nested(depth: int) -> bytes:
 
 @pytest.fixture
 def api(api: Api) -> Api:
-    database.obj.pragma("synchronous", "off")  # faster, and no row has to last
+    database.obj.pragma("synchronous", "off")  # faster; no row must survive a power cut
     database.close()
     api.headers["X-User-Id"] = USER
     return api

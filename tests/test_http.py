@@ -42,7 +42,7 @@ def url(served_by: str, tmp_path_factory: pytest.TempPathFactory) -> str:
 def server(served_by: str, url: str, key: str) -> Iterator[Server]:
     if served_by == "gunicorn":
         pytest.importorskip("gunicorn")
-        served = ProductionServer(url, require_api_key="false", workers=2, threads=8)
+        served = ProductionServer(url, require_api_key="false", workers=2)
     else:
         served = Server(url)
     with served as server:
@@ -248,7 +248,7 @@ def test_two_hundred_writes_do_not_restart_the_server(tmp_path: Path):
     for name in ("db", "handlers", "server", ".chalice"):
         shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "app.py", project)
-    # The first start ever writes bytecode, and Chalice restarts when it sees that.
+    # Chalice restarts when it sees new bytecode, so compile before the first start.
     assert compileall.compile_dir(project, quiet=1)
     with bare_chalice_local(project, tmp_path) as (port, output):
         transport = OverHttp(port)
@@ -256,7 +256,7 @@ def test_two_hundred_writes_do_not_restart_the_server(tmp_path: Path):
             api = Api(transport)
             for _ in range(200):
                 assert api.post(CONVERSATIONS, {"project_id": PROJECT}).status == 201
-                time.sleep(0.005)  # the reloader looks once a second
+                time.sleep(0.005)  # the reloader looks once a second, so the writes last one
         assert output.read_text().count("Serving on") == 1
         # The reloader does notice a file that changes where it looks.
         (project / "app.py").touch()

@@ -1,4 +1,4 @@
-"""Imports point downwards: the layers, held against the imports of every file."""
+"""Tests that the imports of every file point down the layers."""
 
 import ast
 import re
@@ -11,7 +11,7 @@ import pytest
 
 from .support.processes import ROOT
 
-# From the top to the ground. A module belongs to the longest name that is its own or its package's.
+# From top to bottom. A module belongs to the longest entry that names it or one of its packages.
 LAYERS = [
     ["deploy", "bench", "tests"],
     ["app"],
@@ -37,14 +37,14 @@ COLD_START = re.compile(r"# Cold start: \d+ ms")
 
 
 def layer(module: str) -> str:
-    """The name in LAYERS that the module belongs to; "" if it is not ours."""
+    """Return the name in LAYERS that the module belongs to, or "" if it is not ours."""
     parts = module.split(".")
     names = [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
     return next((name for name in names if name in RANKS), "")
 
 
 def imports(file: Path, root: Path) -> Iterator[tuple[str, bool, int]]:
-    """Each module that `file` imports, whether inside a function, and the line."""
+    """Yield each module that `file` imports, whether that is in a function, and the line."""
     tree = ast.parse(file.read_text())
     package = file.relative_to(root).with_suffix("").parts[:-1]
     late = {
@@ -59,7 +59,7 @@ def imports(file: Path, root: Path) -> Iterator[tuple[str, bool, int]]:
         elif isinstance(node, ast.ImportFrom):
             base = [*package[: len(package) + 1 - node.level]] if node.level else []
             module = ".".join([*base, node.module] if node.module else base)
-            # What is imported may be a module itself.
+            # The imported name may be a module.
             names = [
                 f"{module}.{alias.name}" if is_module(root, module, alias.name) else module
                 for alias in node.names
@@ -126,7 +126,7 @@ PLANTED = [
     ("server/local.py", "import sqlite3"),
     ("handlers/chat.py", "from peewee import OperationalError"),
     ("handlers/chat.py", "import psycopg"),
-    ("handlers/http/caller.py", "from . import endpoint"),  # a circle
+    ("handlers/http/caller.py", "from . import endpoint"),  # an import cycle
     ("db/events.py", "def late() -> None:\n    from . import clock"),
     ("db/events.py", "def late() -> None:\n    # It is shorter.\n    import secrets"),
 ]

@@ -150,7 +150,7 @@ def test_litestream_catches_up_on_what_was_written_while_it_was_down(litestream:
     conversation_id = conversations.start(EVERYTHING, PROJECT).id
 
     def append(count: int) -> list[str]:
-        """Append one by one. 1,000 are enough for SQLite to start its WAL again."""
+        """Append one by one. 1,000 messages are enough for SQLite to restart its WAL."""
         return [
             messages.append(EVERYTHING, conversation_id, [Draft("user", "x" * 10_000)])[0].id
             for _ in range(count)

@@ -1,7 +1,8 @@
-"""The server behind `chalice local`: one request at a time, and nobody waits for a slow one."""
+"""Tests the server of `chalice local`: one request at a time, and no wait for slow ones."""
 
 import json
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,12 +18,14 @@ from chalice.config import Config
 from chalice.local import LocalDevServer
 
 from app import app
+from db.engine.sqlite import SqliteStore
+from db.engine.writer_lock import WriterLock
 from handlers.http.logs import log
-from server import install, local
-from server.gateway import Gateway
-from server.local import Leader, LocalServer
+from server import install
+from server.gateway import Gateway, GatewayRequest
+from server.local import LocalServer
 
-from .support.clients import Answer, Api, OverHttp
+from .support.clients import Answer, Api, OverHttp, assert_problem
 from .support.model_server import ModelServer, Reply
 from .support.processes import PATIENCE
 from .support.world import PROJECT
@@ -36,7 +39,7 @@ CREATE = POST + b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
 
 @pytest.fixture
 def development(configure: Callable[..., None]) -> Iterator[LocalDevServer]:
-    """A server in this process, on an open stage, that takes connections and answers nobody."""
+    """A server in this process, on an open stage, that accepts connections and does not answer."""
     configure(require_api_key="false")
     development = LocalDevServer(
         app, Config(), "127.0.0.1", 0, handler_cls=Gateway, server_cls=LocalServer
@@ -52,12 +55,12 @@ def serving(development: LocalDevServer) -> Iterator[None]:
     yield
     development.shutdown()
     thread.join(PATIENCE)
-    assert eventually(lambda: leaders() == 0)
+    assert eventually(lambda: threads_aside() == 0)
 
 
 @pytest.fixture
 def port(development: LocalDevServer) -> Iterator[int]:
-    """Where it answers."""
+    """The port of a server that answers."""
     with serving(development):
         yield development.server.socket.getsockname()[1]
 
@@ -77,12 +80,6 @@ def connect(port: int) -> Iterator[Connect]:
 
 
 @pytest.fixture
-def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody finds out that a request takes long: it has to say so itself."""
-    monkeypatch.setattr(local, "TICK_SECONDS", 10 * PATIENCE)
-
-
-@pytest.fixture
 def api(port: int) -> Iterator[Api]:
     transport = OverHttp(port)
     with closing(transport.connection):
@@ -95,7 +92,7 @@ def answer(connection: socket.socket) -> tuple[int, Any]:
 
 
 def answers(connection: socket.socket, count: int) -> list[tuple[int, Any]]:
-    """Statuses and bodies."""
+    """Read `count` responses, and return their statuses and bodies."""
     found = []
     with connection.makefile("rb") as stream:
         for _ in range(count):
@@ -105,8 +102,9 @@ def answers(connection: socket.socket, count: int) -> list[tuple[int, Any]]:
     return found
 
 
-def leaders() -> int:
-    return sum(isinstance(thread, Leader) for thread in threading.enumerate())
+def threads_aside() -> int:
+    """The threads that answer requests beside the loop."""
+    return sum(thread.name == "aside" for thread in threading.enumerate())
 
 
 def eventually(happened: Callable[[], bool]) -> bool:
@@ -119,7 +117,7 @@ def eventually(happened: Callable[[], bool]) -> bool:
 
 
 def test_connections_without_a_whole_request_take_no_thread(connect: Connect, api: Api):
-    assert eventually(lambda: leaders() == 1)
+    assert eventually(lambda: threads_aside() == 0)
     before = threading.active_count()
     for number in range(200):
         connect().sendall(HEALTH[: number % len(HEALTH)])
@@ -127,11 +125,10 @@ def test_connections_without_a_whole_request_take_no_thread(connect: Connect, ap
     assert threading.active_count() == before
 
 
-@pytest.mark.usefixtures("unwatched")
 def test_a_client_that_sends_half_a_request_keeps_nobody_waiting(connect: Connect, api: Api):
     slow = [connect() for _ in range(len(CREATE) // 20)]
     for number, connection in enumerate(slow, 1):
-        connection.sendall(CREATE[: number * 20])  # each stops somewhere else
+        connection.sendall(CREATE[: number * 20])  # each stops at another byte
     for _ in range(3):
         assert api.get("/health").status == 200
     for number, connection in enumerate(slow, 1):
@@ -140,7 +137,6 @@ def test_a_client_that_sends_half_a_request_keeps_nobody_waiting(connect: Connec
     assert len(api.get(CONVERSATIONS).json["conversations"]) == len(slow)
 
 
-@pytest.mark.usefixtures("unwatched")
 def test_a_client_that_reads_slowly_keeps_nobody_waiting(connect: Connect, api: Api):
     path = api.post(CONVERSATIONS, {"project_id": PROJECT}).headers["location"]
     message = {"role": "user", "content": "a" * 1_000_000}
@@ -154,8 +150,8 @@ def test_a_client_that_reads_slowly_keeps_nobody_waiting(connect: Connect, api: 
     (_, conversation), (status, _) = answers(slow, 2)
     assert [len(message["content"]) for message in conversation["messages"]] == [1_000_000] * 5
     assert status == 200
-    # Its thread is not needed any more, and its connection goes on.
-    assert eventually(lambda: leaders() == 1)
+    # Its extra thread has ended, and its connection stays open.
+    assert eventually(lambda: threads_aside() == 0)
     slow.sendall(HEALTH)
     assert answer(slow)[0] == 200
 
@@ -168,7 +164,7 @@ def test_requests_sent_together_are_answered_in_their_order(connect: Connect):
     assert [body.get("limit") for body in bodies] == [None, 7, 8]
 
 
-def test_a_client_that_sends_many_together_lets_others_in(
+def test_a_client_that_sends_many_requests_together_lets_others_in(
     development: LocalDevServer, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(log.handlers[0], "stream", lines := StringIO())
@@ -183,7 +179,6 @@ def test_a_client_that_sends_many_together_lets_others_in(
     assert "/openapi.json" in routes[:5]
 
 
-@pytest.mark.usefixtures("unwatched")
 def test_followers_wait_and_keep_nobody_waiting(port: int, api: Api):
     path = api.post(CONVERSATIONS, {"project_id": PROJECT}).headers["location"]
 
@@ -194,15 +189,14 @@ def test_followers_wait_and_keep_nobody_waiting(port: int, api: Api):
 
     with ThreadPoolExecutor(20) as pool:
         following = [pool.submit(follow, number) for number in range(20)]
-        assert eventually(lambda: leaders() == 21)
+        assert eventually(lambda: threads_aside() == 20)
         assert not any(each.done() for each in following)
         assert api.post(f"{path}/messages", {"role": "user", "content": "Hi"}).status == 201
         for each in following:
             assert b"event: message" in each.result(PATIENCE).body
-    assert eventually(lambda: leaders() == 1)
+    assert eventually(lambda: threads_aside() == 0)
 
 
-@pytest.mark.usefixtures("unwatched")
 def test_a_slow_model_keeps_nobody_waiting(port: int, api: Api, model: ModelServer):
     asked, told = threading.Event(), threading.Event()
 
@@ -222,14 +216,14 @@ def test_a_slow_model_keeps_nobody_waiting(port: int, api: Api, model: ModelServ
         assert chatting.result(PATIENCE).json["assistant_message"]["content"] == "Hello"
 
 
-def test_without_a_thread_to_be_had_the_leader_stays(api: Api, monkeypatch: pytest.MonkeyPatch):
+def test_the_loop_answers_itself_if_no_thread_can_start(api: Api, monkeypatch: pytest.MonkeyPatch):
     path = api.post(CONVERSATIONS, {"project_id": PROJECT}).headers["location"]
 
-    def fail(_: Leader) -> None:
+    def fail(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as exhausted:
-        exhausted.setattr(Leader, "start", fail)
+        exhausted.setattr(threading.Thread, "start", fail)
         assert api.get(f"{path}/events", wait=0.5).status == 200
     assert api.get(f"{path}/events", wait=0.5).status == 200
     assert api.get("/health").status == 200
@@ -240,7 +234,7 @@ def test_a_client_that_leaves_is_no_error(
 ):
     for _ in range(5):
         gone = connect()
-        # Resets the connection when it is closed.
+        # `close` then resets the connection.
         gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         gone.sendall(HEALTH * 50)
         gone.close()
@@ -268,13 +262,13 @@ def test_a_client_may_ask_before_it_sends_the_body(connect: Connect):
 @pytest.mark.parametrize(
     ("sent", "status"),
     [
-        (b"\x16\x03\x01 hello\r\n\r\n", 400),  # as a client does that speaks TLS
+        (b"\x16\x03\x01 hello\r\n\r\n", 400),  # what a TLS client sends
         (b"GET /health\r\n\r\n", 400),
         (POST + b"Content-Length: many\r\n\r\n", 400),
         (POST + b"X: " + b"a" * 100_000, 431),
     ],
 )
-def test_what_is_no_http_is_refused_and_the_server_goes_on(
+def test_input_that_is_not_http_is_refused_and_the_server_goes_on(
     connect: Connect, api: Api, sent: bytes, status: int
 ):
     connection = connect()
@@ -285,7 +279,7 @@ def test_what_is_no_http_is_refused_and_the_server_goes_on(
     assert api.get("/health").status == 200
 
 
-def test_chalice_local_serves_with_it(monkeypatch: pytest.MonkeyPatch):
+def test_chalice_local_uses_this_server(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("chalice.local.LocalDevServer", LocalDevServer)
     monkeypatch.setattr("sys.dont_write_bytecode", False)
     monkeypatch.setenv("AWS_CHALICE_CLI_MODE", "true")
@@ -307,5 +301,53 @@ def test_the_gateway_passes_authorization_on_unless_it_is_not_ascii(
     echo = Chalice("echo", configure_logs=False)
     echo.route("/")(lambda: {"seen": echo.current_request.headers.get("authorization")})
     headers = {} if sent is None else {"authorization": sent}
-    answer = Gateway(echo, Config()).answer("GET", "/", headers, b"")
+    answer = Gateway(echo, Config()).answer(GatewayRequest("GET", "/", headers, b""))
     assert json.loads(answer.body) == {"seen": seen}
+
+
+@contextmanager
+def another_process_writes(path: str, how: str) -> Iterator[None]:
+    """Hold the lock that another process holds while it writes."""
+    if how == "through our store":
+        other = SqliteStore(path)
+        with other.writer:
+            yield
+    else:
+        with closing(sqlite3.connect(path)) as foreign:
+            foreign.execute("BEGIN IMMEDIATE")
+            yield
+
+
+@pytest.mark.parametrize("how", ["through our store", "by another program"])
+def test_a_locked_file_keeps_writers_waiting_and_no_reader(
+    port: int, api: Api, store: SqliteStore, how: str
+):
+    path = api.post(CONVERSATIONS, {"project_id": PROJECT}).headers["location"]
+
+    def append(number: int) -> int:
+        transport = OverHttp(port)
+        with closing(transport.connection):
+            message = {"role": "user", "content": str(number)}
+            return Api(transport).post(f"{path}/messages", message).status
+
+    with ThreadPoolExecutor(8) as pool:
+        with another_process_writes(store.place, how):
+            writing = [pool.submit(append, number) for number in range(8)]
+            started = time.monotonic()
+            for _ in range(20):
+                assert api.get(path).status == 200
+            assert time.monotonic() - started < PATIENCE / 10
+            assert not any(each.done() for each in writing)
+        assert [each.result() for each in writing] == [201] * 8
+    assert len(api.get(path).json["messages"]) == 8
+    assert eventually(lambda: threads_aside() == 0)
+
+
+def test_a_file_that_stays_locked_is_a_503_in_time(port: int, api: Api, store: SqliteStore):
+    assert api.post(CONVERSATIONS, {"project_id": PROJECT}).status == 201
+    store.writer = WriterLock(f"{store.place}-lock", patience=0.1)
+    with another_process_writes(store.place, "through our store"):
+        answer = api.post(CONVERSATIONS, {"project_id": PROJECT})
+    assert_problem(answer, 503, "unavailable")
+    assert answer.headers["retry-after"] == "1"
+    assert api.post(CONVERSATIONS, {"project_id": PROJECT}).status == 201

@@ -1,4 +1,4 @@
-"""Tests the template with one function for each route, and that a function serves only its own."""
+"""Tests the template with one function per route, and that each serves only its route."""
 
 from collections.abc import Callable
 from typing import Any

@@ -115,7 +115,7 @@ def test_a_page_that_is_invalid_is_refused(api: Api, place: str, query: dict[str
 @pytest.mark.parametrize(
     "query", [{}, {"is_archived": False}, {"after": "f" * 32}, {"before": "0" * 32}]
 )
-def test_a_page_is_one_query_whatever_its_size(anyone: Caller, limit: int, query: dict[str, Any]):
+def test_a_page_is_one_query_at_any_size(anyone: Caller, limit: int, query: dict[str, Any]):
     for _ in range(110):
         start()
     with assert_query_count(1):

@@ -1,4 +1,4 @@
-"""The app in gunicorn, as `make serve-production` starts it."""
+"""Tests the app in gunicorn, as `make serve-production` starts it."""
 
 import json
 import socket
@@ -20,13 +20,13 @@ CONVERSATIONS = "/api/v1/conversations"
 
 @pytest.fixture(scope="module")
 def server(url: str, key: str) -> Iterator[ProductionServer]:
-    with ProductionServer(url, require_api_key="false", workers=2, threads=8) as server:
+    with ProductionServer(url, require_api_key="false", workers=2) as server:
         yield server
 
 
 @pytest.fixture
 def api(server: ProductionServer) -> Iterator[Api]:
-    """Without a key, which this server does not ask for."""
+    """A client without a key, because this server needs none."""
     transport = OverHttp(server.port)
     with closing(transport.connection):
         yield Api(transport)
@@ -38,7 +38,7 @@ def conversation_path(api: Api) -> str:
 
 
 def follow(transport: OverHttp, path: str) -> Answer:
-    """Wait for the first thing that happens in a conversation."""
+    """Wait for the next event of a conversation."""
     return Api(transport).get(f"{path}/events", wait=20)
 
 
@@ -92,7 +92,7 @@ def test_an_endless_body_is_refused_and_not_read(
     assert sent < 100_000_000
 
 
-def test_an_answer_without_a_body_says_nothing_of_its_length(
+def test_an_answer_without_a_body_has_no_content_length(
     api: Api,
     conversation_path: str,
 ):
@@ -104,17 +104,17 @@ def test_an_answer_without_a_body_says_nothing_of_its_length(
         assert "content-length" not in answer.headers
 
 
-def test_what_is_percent_encoded_stays_in_its_part_of_the_path(api: Api, key: str):
+def test_a_percent_encoded_slash_stays_in_its_path_segment(api: Api, key: str):
     answer = api.get("/projects/a%2Fb%20%25/conversations", headers={"X-API-Key": key})
     assert (answer.status, answer.json["data"]) == (200, [])
 
 
-def test_an_unknown_path_is_the_same_to_whoever_asks(api: Api):
+def test_an_unknown_path_is_the_same_with_a_non_ascii_header(api: Api):
     answer = api.get("/nowhere", headers={"Authorization": "Zo\xeb"})
     assert (answer.status, answer.json) == (403, {"message": "Missing Authentication Token"})
 
 
-def test_a_key_is_required_where_nothing_else_is_said(url: str):
+def test_a_key_is_required_by_default(url: str):
     with ProductionServer(url, workers=1) as server:
         transport = OverHttp(server.port)
         with closing(transport.connection):

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from peewee import (  # type: ignore[attr-defined]
     IntegrityError,
@@ -18,11 +18,19 @@ from peewee import (  # type: ignore[attr-defined]
 from peewee import __exception_wrapper__ as as_peewee_errors  # type: ignore[attr-defined]
 
 from ..settings import SettingsError
+from .writer_lock import WriterLock
 
 T = TypeVar("T")
 
 IDLE_CONNECTIONS = 32  # kept at most; each has two open files
 OLDEST_SQLITE = (3, 35)  # it has ALTER TABLE … DROP COLUMN, which migrations use
+
+
+class OpenGroup(Protocol):
+    """A transaction that is open for the writes of one thread (`group_commit.Group`)."""
+
+    def write(self, verb: Callable[[], T]) -> T: ...
+    def write_one(self, statement: Callable[[], T]) -> T: ...
 
 
 class SqliteStore(SqliteDatabase):
@@ -56,9 +64,13 @@ class SqliteStore(SqliteDatabase):
                 f"SQLite {sqlite3.sqlite_version} is too old: at least 3.35 is needed, which is in "
                 "Lambda's runtimes from python3.12 on, and in the zip of STAGE=efs."
             )
-        # SQLite lets a waiting writer sleep for up to 100 ms before it tries again. Between the
-        # threads of one process a lock is fair, and it wakes the next one at once.
-        self._writer = threading.Lock()
+        # EFS has no WAL and one process, so it needs no lock between processes.
+        is_shared = pragmas.get("journal_mode", self.PRAGMAS["journal_mode"]) == "wal"
+        self.busy_timeout = int(pragmas.get("busy_timeout", self.PRAGMAS["busy_timeout"]))
+        self.writer = WriterLock(f"{path}-lock" if is_shared else None, self.busy_timeout / 1000)
+        # The open group of writes, and the thread whose requests are in it.
+        self.group: OpenGroup | None = None
+        self.group_thread: int | None = None
         self._idle: deque[sqlite3.Connection] = deque()
         super().__init__(path, pragmas={**self.PRAGMAS, **pragmas}, check_same_thread=False)
 
@@ -93,6 +105,11 @@ class SqliteStore(SqliteDatabase):
         except IndexError:
             return super()._connect()  # type: ignore[misc]
 
+    def close(self) -> bool:
+        if self.group_thread == threading.get_ident():
+            return False  # the next request of the group needs the connection
+        return super().close()
+
     def _close(self, connection: sqlite3.Connection) -> None:
         if len(self._idle) < IDLE_CONNECTIONS:
             self._idle.append(connection)
@@ -106,13 +123,17 @@ class SqliteStore(SqliteDatabase):
             self._idle.pop().close()
 
     def write(self, verb: Callable[[], T]) -> T:
-        """Run `verb` in a transaction."""
-        with self._writer, self.atomic("IMMEDIATE"):
+        """Run `verb` in a transaction, or in a savepoint of this thread's group."""
+        if self.group_thread == threading.get_ident():
+            return self.group.write(verb)  # type: ignore[union-attr]
+        with self.writer, self.atomic("IMMEDIATE"):
             return verb()
 
     def write_one(self, statement: Callable[[], T]) -> T:
         """The same for a single statement, which is a transaction by itself."""
-        with self._writer:
+        if self.group_thread == threading.get_ident():
+            return self.group.write_one(statement)  # type: ignore[union-attr]
+        with self.writer:
             return statement()
 
     @contextmanager
@@ -122,7 +143,7 @@ class SqliteStore(SqliteDatabase):
         It is begun by plain SQL, since Peewee's bookkeeping for nested writes takes 7 µs of a
         read's 60.
         """
-        if self.in_transaction():
+        if self.in_transaction() or self.group_thread == threading.get_ident():
             yield
             return
         connection = self.connection()  # type: ignore[no-untyped-call]

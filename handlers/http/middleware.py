@@ -49,6 +49,14 @@ def serve(request: Request, get_response: Callable[[Request], Response]) -> Resp
     return response
 
 
+def unavailable(error: Exception, request_id: str) -> Response:
+    """The whole response to a request whose commit failed after it had been answered."""
+    response = problem_response(error, request_id)
+    response.headers.update(CORS.get_access_control_headers())
+    response.headers[REQUEST_ID] = request_id
+    return response
+
+
 def _refuse_other_routes(request: Request) -> None:
     """A function for one route has this route's memory, time-out and permissions."""
     only = settings().only_route

@@ -89,7 +89,7 @@ def production_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Targ
     pytest.importorskip("gunicorn")
     url = sqlite_url(tmp_path_factory)
     keys = keys_in(url)
-    with ProductionServer(url, workers=2, threads=8) as server:
+    with ProductionServer(url, workers=2) as server:
         yield Target(lambda: over_http(server.port), keys)
         server.terminate()  # its workers must end before the tests do
         server.exit_code()

@@ -25,7 +25,7 @@ def test_a_new_conversation_has_the_documented_fields_in_order(api: Api, project
     assert answer.headers["location"] == f"{CONVERSATIONS}/{answer.json['id']}"
 
 
-def test_what_was_created_is_what_is_read(api: Api, conversation: dict[str, Any]):
+def test_a_created_conversation_reads_the_same(api: Api, conversation: dict[str, Any]):
     answer = api.get(f"{CONVERSATIONS}/{conversation['id']}")
     assert answer.status == 200
     assert answer.json == conversation

@@ -122,7 +122,7 @@ class RuntimeApi(ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore connection errors: `close` kills the client, mostly between two requests."""
+        """Ignore connection errors: `close` kills the client, usually between two requests."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 

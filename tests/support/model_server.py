@@ -58,7 +58,7 @@ class Reply:
         self.event("[DONE]").end()
 
     def stall(self, moment: threading.Event | None = None) -> Self:
-        """Send nothing until `moment` is set. Without one, send nothing more."""
+        """Send nothing until `moment` is set, or for the rest of the test."""
         (moment or self._closing).wait(PATIENCE)
         return self
 

@@ -101,7 +101,7 @@ def processes(count: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def append_messages(database_url: str, conversation_id: str, writer: str, count: int) -> list[str]:
-    """Append messages one by one and return their ids. Each process of a pool runs this."""
+    """Append messages one by one and return their ids. It can run in its own process."""
     store = open_store(Settings(database_url=database_url))
     ids = []
     for number in range(count):
