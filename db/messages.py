@@ -60,13 +60,13 @@ def append(scope: Scope, conversation_id: str, drafts: Sequence[Draft]) -> list[
         if draft.status == IN_PROGRESS:
             length = _length_of_text(draft.content)
             streams.open_stream(conversation_id, last_id, length, created_at)
-        row = MessageRow(
+        stored = MessageRow(
             id=last_id,
             conversation_id=conversation_id,
             role=draft.role,
-            content=draft.content,
+            content=_encode(draft.content),
             status=draft.status,
-            metadata=draft.metadata,
+            metadata=_encode_object(draft.metadata),
             created_at=created_at,
             updated_at=created_at,
             position=version,
@@ -74,10 +74,10 @@ def append(scope: Scope, conversation_id: str, drafts: Sequence[Draft]) -> list[
             revision=version,
             streamed_from=length,
         )
-        _insert(*row._replace(content=_encode(row.content), metadata=_encode_object(row.metadata)))
-        rows.append(row)
+        _insert(*stored)
+        rows.append(stored)
     conversations.advance(conversation, version, last_id)
-    return rows
+    return MessageRow.decoded(rows)
 
 
 @settled

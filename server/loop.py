@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 
-from db.engine.database import database, release
+from db.engine.database import database, keeps_connection, release
 from db.engine.group_commit import Group
 from db.errors import Unavailable
 
@@ -73,6 +73,7 @@ class Loop:
         self._wake()
 
     def run(self) -> None:
+        keeps_connection.set(True)
         while not self._is_stopping:
             self._turn(POLL_SECONDS)
         for each in self._listening:
@@ -143,7 +144,7 @@ class Loop:
         wanted = selectors.EVENT_WRITE if connection.is_sending else selectors.EVENT_READ
         if self._selector.get_key(connection.socket).events != wanted:
             self._selector.modify(connection.socket, wanted, connection)
-        if connection.request is not None:
+        if connection.request is not None and not connection.is_sending:
             self._with_request[connection] = None
 
     # --- Answering

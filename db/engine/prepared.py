@@ -37,16 +37,19 @@ class prepared:  # noqa: N801 - a decorator
         self._sql, params = query.sql()
         self._indexes = [p.index if isinstance(p, _Slot) else None for p in params]
         self._constants = params
+        self._takes_values_as_they_are = self._indexes == list(range(self._arity))
         self._for = store
 
     def __call__(self, *values: object) -> Any:
         store = database.obj
         if self._for is not store:
             self._compile(store)
-        params = [
-            constant if index is None else values[index]
-            for index, constant in zip(self._indexes, self._constants, strict=True)
-        ]
+        params: Sequence[object] = values
+        if not self._takes_values_as_they_are:
+            params = [
+                constant if index is None else values[index]
+                for index, constant in zip(self._indexes, self._constants, strict=True)
+            ]
         try:
             return store.execute_sql(self._sql, params)
         except DRIVER_ERRORS as error:

@@ -34,8 +34,15 @@ class WriterLock:
 
     def acquire(self, wait: bool = True) -> bool:
         """Take the turn. Returns False if it is taken: at once, or after the lock's patience."""
-        deadline = time.monotonic() + self._patience if wait else 0.0
-        if not self._threads.acquire(timeout=self._patience if wait else 0):
+        if self._threads.acquire(blocking=False):
+            if self._lock_file():
+                return True
+            self._threads.release()
+        return wait and self._wait()
+
+    def _wait(self) -> bool:
+        deadline = time.monotonic() + self._patience
+        if not self._threads.acquire(timeout=self._patience):
             return False
         while not self._lock_file():
             if time.monotonic() >= deadline:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from chalice.app import Request, Response
 
 from db import startup
-from db.engine.database import database
+from db.engine.database import database, release
 from db.settings import ON_LAMBDA, settings
 
 from .endpoint import pending_request
@@ -17,6 +17,7 @@ from .headers import CORS, REQUEST_ID
 from .logs import log_request
 from .problems import MISDIRECTED, RESPONSE_TOO_LARGE, Problem, chalice_problem, problem_response
 
+CORS_HEADERS = CORS.get_access_control_headers()
 MAX_RESPONSE_BYTES = 6_000_000  # Lambda's limit. Beyond it API Gateway answers a bare 502
 
 
@@ -36,8 +37,7 @@ def serve(request: Request, get_response: Callable[[Request], Response]) -> Resp
         response = problem_response(error, request_id)
     finally:
         pending_request.set(None)
-        if database.obj is not None and not database.is_closed():
-            database.close()
+        release()
     response = _finished(request, response, request_id)
     log_request(
         request_id,
@@ -52,7 +52,7 @@ def serve(request: Request, get_response: Callable[[Request], Response]) -> Resp
 def unavailable(error: Exception, request_id: str) -> Response:
     """The whole response to a request whose commit failed after it had been answered."""
     response = problem_response(error, request_id)
-    response.headers.update(CORS.get_access_control_headers())
+    response.headers.update(CORS_HEADERS)
     response.headers[REQUEST_ID] = request_id
     return response
 
@@ -71,7 +71,7 @@ def _finished(request: Request, response: Response, request_id: str) -> Response
     if os.environ.get(ON_LAMBDA) and _is_too_large(response.body):
         response = _too_large(request_id)
     if "Access-Control-Allow-Origin" not in response.headers:
-        response.headers.update(CORS.get_access_control_headers())
+        response.headers.update(CORS_HEADERS)
     response.headers[REQUEST_ID] = request_id
     if request.method == "HEAD":
         response.body = ""
