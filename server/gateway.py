@@ -11,7 +11,7 @@ from chalice.config import Config
 from chalice.local import LocalGateway, LocalGatewayException
 
 from handlers.http.headers import REQUEST_ID
-from handlers.http.middleware import unavailable
+from handlers.http.middleware import failure
 
 # The most of a body that is read, as API Gateway has it. The app refuses more than 6,000,000 bytes.
 MAX_KEPT_BYTES = 10_000_000
@@ -72,12 +72,12 @@ class Gateway:
             named = {"Content-Type": "application/json", **error.headers}
         return _response(status, named, content, method)
 
-    def unavailable(
+    def failed(
         self, request: GatewayRequest, error: Exception, instead_of: GatewayResponse | None = None
     ) -> GatewayResponse:
-        """The 503 for a request that could not be stored, in the place of its answer if any."""
+        """The problem for a request that failed, in the place of the answer that it had, if any."""
         sent = dict(instead_of.headers) if instead_of else {}
-        response: Response = unavailable(error, sent.get(REQUEST_ID) or str(uuid.uuid4()))
+        response: Response = failure(error, sent.get(REQUEST_ID) or str(uuid.uuid4()))
         content = str(response.body).encode()
         return _response(response.status_code, response.headers, content, request.method)
 

@@ -15,19 +15,23 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 
-from db.engine.database import database, keeps_connection, release
+from db.engine.database import database, keeps_connection, release, write_patience
 from db.engine.group_commit import Group
 from db.errors import Unavailable
+from handlers.http.logs import log
 
 from .connection import Connection
 from .gateway import Gateway, GatewayResponse
+from .threads import Threads
 
 POLL_SECONDS = 0.5  # until an idle loop calls `on_turn` again
 NO_FILE_SECONDS = 0.02  # until a loop without a free file descriptor accepts again
+# A read may find the message of a silent writer, and finishes it. For this write it waits so long.
+READER_PATIENCE_SECONDS = 0.05
 GROUP_REQUESTS = 128  # in one commit, so that no answer waits too long
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -62,6 +66,7 @@ class Loop:
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._with_request: dict[Connection, None] = {}  # in the order of their requests
         self._answered: deque[Answered] = deque()  # by threads, to be sent
+        self._threads = Threads("aside")
         self._aside = 0  # requests that threads are answering
         self._locked_out: list[Connection] | None = None  # the requests that a thread writes
         self._changing_locked_out = threading.Lock()
@@ -74,6 +79,7 @@ class Loop:
 
     def run(self) -> None:
         keeps_connection.set(True)
+        write_patience.set(READER_PATIENCE_SECONDS)
         while not self._is_stopping:
             self._turn(POLL_SECONDS)
         for each in self._listening:
@@ -95,10 +101,11 @@ class Loop:
         for key, events in self._selector.select(0 if self._with_request else patience):
             connection: Connection | None = key.data
             if connection is not None:
-                if events & selectors.EVENT_WRITE:
-                    connection.flush()
-                else:
-                    connection.receive()
+                with self._closing_on_error(connection):
+                    if events & selectors.EVENT_WRITE:
+                        connection.flush()
+                    else:
+                        connection.receive()
                 self._look_at(connection)
             elif key.fileobj is self._woken:
                 self._send_answered()
@@ -120,8 +127,19 @@ class Loop:
                 return
             connection = Connection(accepted)
             self._selector.register(accepted, selectors.EVENT_READ, connection)
-            connection.receive()  # the first request is often there already
+            with self._closing_on_error(connection):
+                connection.receive()  # the first request is often there already
             self._look_at(connection)
+
+    @staticmethod
+    @contextmanager
+    def _closing_on_error(connection: Connection) -> Iterator[None]:
+        """An error in the handling of one connection ends this connection, and not the loop."""
+        try:
+            yield
+        except Exception:
+            connection.is_open = False
+            log.exception("A connection was closed")
 
     def _receive_all(self) -> None:
         for key in list(self._selector.get_map().values()):
@@ -166,11 +184,16 @@ class Loop:
             self._write(writing[start : start + GROUP_REQUESTS])
 
     def _response(self, connection: Connection) -> GatewayResponse:
-        assert connection.request is not None  # noqa: S101
-        return self._gateway.answer(connection.request)
+        request = connection.request
+        assert request is not None  # noqa: S101
+        try:
+            return self._gateway.answer(request)
+        except Exception as error:
+            return self._gateway.failed(request, error)
 
     def _send(self, connection: Connection, response: GatewayResponse) -> None:
-        connection.respond(response)
+        with self._closing_on_error(connection):
+            connection.respond(response)
         self._look_at(connection)
 
     def _write(self, connections: list[Connection]) -> None:
@@ -232,7 +255,7 @@ class Loop:
     ) -> list[Answered]:
         """The 503s in the place of these answers."""
         return [
-            (each, self._gateway.unavailable(each.request, error, instead_of))  # type: ignore[arg-type]
+            (each, self._gateway.failed(each.request, error, instead_of))  # type: ignore[arg-type]
             for each, instead_of in answers
         ]
 
@@ -255,7 +278,7 @@ class Loop:
 
     def _start(self, work: Callable[[], None]) -> None:
         try:
-            threading.Thread(target=work, daemon=True, name="aside").start()
+            self._threads.run(work)
         except RuntimeError:  # there is no thread to be had, so everybody waits
             work()
 

@@ -351,3 +351,36 @@ def test_a_file_that_stays_locked_is_a_503_in_time(port: int, api: Api, store: S
     assert_problem(answer, 503, "unavailable")
     assert answer.headers["retry-after"] == "1"
     assert api.post(CONVERSATIONS, {"project_id": PROJECT}).status == 201
+
+
+def test_a_read_that_has_to_finish_a_message_in_a_locked_file_is_a_503_at_once(
+    api: Api, store: SqliteStore, configure: Callable[..., None]
+):
+    path = api.post(CONVERSATIONS, {"project_id": PROJECT}).headers["location"]
+    opened = {"role": "assistant", "content": "", "status": "in_progress"}
+    assert api.post(f"{path}/messages", opened).status == 201
+    configure(stream_timeout=1e-3)
+    for how in ("through our store", "by another program"):
+        with another_process_writes(store.place, how):
+            started = time.monotonic()
+            assert_problem(api.get(path), 503, "unavailable")
+            assert api.get("/health").status == 200
+            assert time.monotonic() - started < PATIENCE / 10
+    (message,) = api.get(path).json["messages"]
+    assert message["status"] == "incomplete"
+    assert api.get(path).status == 200
+
+
+def test_a_failure_of_the_gateway_is_a_500_and_the_server_goes_on(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(_: Gateway, request: GatewayRequest) -> None:
+        raise RuntimeError("the gateway broke")
+
+    for method in ("GET", "POST"):
+        with monkeypatch.context() as broken:
+            broken.setattr(Gateway, "answer", fail)
+            answer = api.request(method, CONVERSATIONS, {"project_id": PROJECT})
+        assert_problem(answer, 500, "internal")
+        assert b"broke" not in answer.body
+    assert api.get("/health").status == 200

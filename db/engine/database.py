@@ -90,6 +90,9 @@ def driver_errors() -> Iterator[None]:
 # them takes 15 µs.
 keeps_connection: ContextVar[bool] = ContextVar("keeps_connection", default=False)
 
+# Seconds for which a write on this thread waits for others. None: as long as the store says.
+write_patience: ContextVar[float | None] = ContextVar("write_patience", default=None)
+
 
 def release() -> None:
     """Give this thread's connection back, unless it keeps it. A thread that waits holds none."""

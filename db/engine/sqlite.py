@@ -4,13 +4,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from peewee import (  # type: ignore[attr-defined]
     IntegrityError,
     Model,
+    OperationalError,
     Query,
     SqliteDatabase,
     sqlite3,  # or pysqlite3, if that is newer
@@ -18,6 +19,7 @@ from peewee import (  # type: ignore[attr-defined]
 from peewee import __exception_wrapper__ as as_peewee_errors  # type: ignore[attr-defined]
 
 from ..settings import SettingsError
+from .database import write_patience
 from .writer_lock import WriterLock
 
 T = TypeVar("T")
@@ -126,15 +128,31 @@ class SqliteStore(SqliteDatabase):
         """Run `verb` in a transaction, or in a savepoint of this thread's group."""
         if self.group_thread == threading.get_ident():
             return self.group.write(verb)  # type: ignore[union-attr]
-        with self.writer, self.atomic("IMMEDIATE"):
+        with self._turn(), self.atomic("IMMEDIATE"):
             return verb()
 
     def write_one(self, statement: Callable[[], T]) -> T:
         """The same for a single statement, which is a transaction by itself."""
         if self.group_thread == threading.get_ident():
             return self.group.write_one(statement)  # type: ignore[union-attr]
-        with self.writer:
+        with self._turn():
             return statement()
+
+    def _turn(self) -> AbstractContextManager[None]:
+        """The turn to write, after a wait that is as long as this thread may wait."""
+        patience = write_patience.get()
+        return self.writer if patience is None else self._hurried_turn(patience)
+
+    @contextmanager
+    def _hurried_turn(self, patience: float) -> Iterator[None]:
+        if not self.writer.acquire(patience=patience):
+            raise OperationalError("database is locked: another writer is at work")
+        try:
+            self.pragma("busy_timeout", int(patience * 1000))
+            yield
+        finally:
+            self.pragma("busy_timeout", self.busy_timeout)
+            self.writer.release()
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:

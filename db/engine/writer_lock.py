@@ -32,17 +32,17 @@ class WriterLock:
         self._threads = threading.Lock()
         self._file: int | None = None
 
-    def acquire(self, wait: bool = True) -> bool:
-        """Take the turn. Returns False if it is taken: at once, or after the lock's patience."""
+    def acquire(self, wait: bool = True, patience: float | None = None) -> bool:
+        """Take the turn. Returns False if it is taken: at once, or after `patience` seconds."""
         if self._threads.acquire(blocking=False):
             if self._lock_file():
                 return True
             self._threads.release()
-        return wait and self._wait()
+        return wait and self._wait(self._patience if patience is None else patience)
 
-    def _wait(self) -> bool:
-        deadline = time.monotonic() + self._patience
-        if not self._threads.acquire(timeout=self._patience):
+    def _wait(self, patience: float) -> bool:
+        deadline = time.monotonic() + patience
+        if not self._threads.acquire(timeout=patience):
             return False
         while not self._lock_file():
             if time.monotonic() >= deadline:

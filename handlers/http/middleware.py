@@ -49,8 +49,8 @@ def serve(request: Request, get_response: Callable[[Request], Response]) -> Resp
     return response
 
 
-def unavailable(error: Exception, request_id: str) -> Response:
-    """The whole response to a request whose commit failed after it had been answered."""
+def failure(error: Exception, request_id: str) -> Response:
+    """The whole response to a request that failed outside of the app, as at its commit."""
     response = problem_response(error, request_id)
     response.headers.update(CORS_HEADERS)
     response.headers[REQUEST_ID] = request_id
