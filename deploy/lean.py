@@ -16,7 +16,8 @@ from tempfile import TemporaryDirectory
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 TASK_ROOT = "/var/task"
-NEVER_RUN = re.compile(r"(^|/)tests/|\.pyi$|^pwiz\.py$")
+# Lambda brings its own server, so it needs no parser of requests.
+NEVER_RUN = re.compile(r"(^|/)tests/|\.pyi$|^pwiz\.py$|^httptools[-/]")
 SAME_FOR_EVERYBODY = 0o644 << 16  # the function runs as a user of its own
 
 

@@ -15,8 +15,8 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 
 from db.engine.database import database, keeps_connection, release, write_patience
@@ -101,12 +101,8 @@ class Loop:
         for key, events in self._selector.select(0 if self._with_request else patience):
             connection: Connection | None = key.data
             if connection is not None:
-                with self._closing_on_error(connection):
-                    if events & selectors.EVENT_WRITE:
-                        connection.flush()
-                    else:
-                        connection.receive()
-                self._look_at(connection)
+                is_writable = events & selectors.EVENT_WRITE
+                self._do(connection, connection.flush if is_writable else connection.receive)
             elif key.fileobj is self._woken:
                 self._send_answered()
             else:
@@ -127,26 +123,25 @@ class Loop:
                 return
             connection = Connection(accepted)
             self._selector.register(accepted, selectors.EVENT_READ, connection)
-            with self._closing_on_error(connection):
-                connection.receive()  # the first request is often there already
-            self._look_at(connection)
+            self._do(connection, connection.receive)  # the first request is often there already
 
-    @staticmethod
-    @contextmanager
-    def _closing_on_error(connection: Connection) -> Iterator[None]:
-        """An error in the handling of one connection ends this connection, and not the loop."""
+    def _do(self, connection: Connection, step: Callable[..., None], *arguments: object) -> None:
+        """Take one step of a connection, and see what it needs next.
+
+        An error ends this connection, and not the loop.
+        """
         try:
-            yield
+            step(*arguments)
         except Exception:
             connection.is_open = False
             log.exception("A connection was closed")
+        self._look_at(connection)
 
     def _receive_all(self) -> None:
         for key in list(self._selector.get_map().values()):
             connection: Connection | None = key.data
             if connection is not None and connection.request is None and not connection.is_sending:
-                connection.receive()
-                self._look_at(connection)
+                self._do(connection, connection.receive)
 
     def _is_sending(self) -> bool:
         keys = self._selector.get_map().values()
@@ -192,9 +187,7 @@ class Loop:
             return self._gateway.failed(request, error)
 
     def _send(self, connection: Connection, response: GatewayResponse) -> None:
-        with self._closing_on_error(connection):
-            connection.respond(response)
-        self._look_at(connection)
+        self._do(connection, connection.respond, response)
 
     def _write(self, connections: list[Connection]) -> None:
         """Answer requests that write, with one commit. It does not wait for another process."""
