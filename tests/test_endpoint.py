@@ -2,9 +2,9 @@
 
 import pytest
 from chalice.app import Chalice
+from chalice.config import Config
 from pydantic import BaseModel, Field
 
-from handlers.http import waiting
 from handlers.http.caller import AnyCaller, Caller
 from handlers.http.endpoint import ANY, MAX_BODY_BYTES, Reply, endpoint
 from handlers.http.headers import Headers
@@ -12,6 +12,7 @@ from handlers.http.middleware import serve
 from handlers.http.openapi import describe
 from handlers.http.problems import Problem
 from handlers.http.types import Strict, Text
+from server.gateway import Gateway, GatewayRequest
 
 from .support.clients import Api, InProcess, assert_problem
 
@@ -76,6 +77,12 @@ def count_things(project_id: Text) -> int:
 def show_scope(caller: AnyCaller, project_id: Text) -> list[str | None]:
     """Show the project and the user of the caller."""
     return list(caller.scope)
+
+
+@app.route("/projects/{project_id}/news", methods=["GET"], content_types=ANY)
+@endpoint(waits=True)
+def wait_for_news(caller: AnyCaller, project_id: Text) -> None:
+    """Wait."""
 
 
 counted: list[str] = []
@@ -257,18 +264,13 @@ def test_the_caller_is_narrowed_to_the_paths_project(things: Api, anyone: Caller
         show_scope(alice, "p")
 
 
-def test_an_endpoint_that_waits_makes_way_first(things: Api):
-    calls: list[str] = []
+def test_a_server_can_ask_whether_a_request_waits(things: Api):
+    gateway = Gateway(app, Config())
 
-    @endpoint(waits=True)
-    def wait(caller: AnyCaller) -> None:
-        calls.append("waited")
+    def waits(method: str, target: str) -> bool:
+        return gateway.waits(GatewayRequest(method, target, {}, b""))
 
-    app.route(f"/waits/{id(calls)}", methods=["GET"], content_types=ANY)(wait)
-    token = waiting.make_way.set(lambda: calls.append("made way"))
-    try:
-        assert Api(InProcess(app), things.headers).get(f"/waits/{id(calls)}").status == 200
-        assert things.delete("/things").status == 204
-    finally:
-        waiting.make_way.reset(token)
-    assert calls == ["made way", "waited"]
+    assert waits("GET", "/projects/p/news?wait=20")
+    assert not waits("POST", "/projects/p/news")
+    assert not waits("GET", "/projects/p/things")
+    assert not waits("GET", "/nowhere")

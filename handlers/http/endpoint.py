@@ -25,7 +25,6 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from db.idempotency_keys import Claim
 
-from . import waiting
 from .caller import ANYBODY, Authentication, Caller, authenticate
 from .headers import IDEMPOTENCY_KEY
 from .idempotency import claim_of, respond_once
@@ -149,8 +148,6 @@ class Endpoint:
     def _answer(self, request: Request, path: Mapping[str, str]) -> Response:
         arguments = self._arguments(request, path)
         claim = self._claim(request, arguments.get("caller", ANYBODY))
-        if self.waits and (make_way := waiting.make_way.get()) is not None:
-            make_way()
         if claim is None:
             return self._render(self.function(**arguments))
         if self.takes_claim:
@@ -220,7 +217,7 @@ def endpoint(
     `sends` names the headers that its Reply may have. The first of `media_types` is what it answers
     unless its Reply names another; what is not JSON is text and is sent as it is. `problems` are
     those that its signature does not imply. `waits` says that a request may wait for something else
-    than the database: for news, or for a model.
+    than the database: for news, or for a model. Then a server gives it a thread.
     """
 
     def decorate(function: Callable[..., T]) -> Callable[..., T | Response]:
