@@ -95,6 +95,6 @@ write_patience: ContextVar[float | None] = ContextVar("write_patience", default=
 
 
 def release() -> None:
-    """Give this thread's connection back, unless it keeps it. A thread that waits holds none."""
-    if database.obj is not None and not keeps_connection.get() and not database.is_closed():
+    """Give this thread's connection back, if it has one. A thread that waits holds none."""
+    if database.obj is not None and not database.is_closed():
         database.close()

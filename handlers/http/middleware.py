@@ -9,7 +9,7 @@ from collections.abc import Callable
 from chalice.app import Request, Response
 
 from db import startup
-from db.engine.database import database, release
+from db.engine.database import database, keeps_connection, release
 from db.settings import ON_LAMBDA, settings
 
 from .endpoint import pending_request
@@ -37,7 +37,8 @@ def serve(request: Request, get_response: Callable[[Request], Response]) -> Resp
         response = problem_response(error, request_id)
     finally:
         pending_request.set(None)
-        release()
+        if not keeps_connection.get():
+            release()
     response = _finished(request, response, request_id)
     log_request(
         request_id,
