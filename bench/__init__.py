@@ -1,1 +1,1 @@
-"""Benchmarks: against a FastAPI twin, against raw SQLite, and as the data grows. `make bench`."""
+"""Benchmarks: against a FastAPI twin, alternatives and raw SQLite, and as the data grows."""

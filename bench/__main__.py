@@ -11,13 +11,29 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from . import cold, growth, layers, limit, memory, peers, plots, report, streams
+from . import (
+    alternatives,
+    cold,
+    commits,
+    growth,
+    layers,
+    limit,
+    memory,
+    peers,
+    plots,
+    production,
+    report,
+    streams,
+)
 from .goals import judge
 from .options import Options, Section
 
 HERE = Path(__file__).parent
 PARTS: dict[str, ModuleType] = {
     "peers": peers,
+    "production": production,
+    "commits": commits,
+    "alternatives": alternatives,
     "limit": limit,
     "layers": layers,
     "growth": growth,
@@ -29,14 +45,16 @@ SIZES, QUICK_SIZES = "1000,10000,100000,1000000", "1000,10000"
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="A minute, for a first impression; writes no results.")
-@click.option("--only", metavar="PARTS", help=f"Some of {','.join(PARTS)}; writes no results.")
+@click.option(
+    "--quick", is_flag=True, help="A few minutes, for a first impression. Writes no results."
+)
+@click.option("--only", metavar="PARTS", help=f"Some of {','.join(PARTS)}. Writes no results.")
 @click.option("--sizes", help=f"Conversations for growth; default {SIZES}.")
 def main(quick: bool, only: str | None, sizes: str | None) -> None:
-    """Measure against a FastAPI twin, against raw SQLite, and as the data grows."""
+    """Measure against a FastAPI twin, alternatives and raw SQLite, and as the data grows."""
     console, load = Console(width=140), os.getloadavg()[0]
     if shutil.which("wrk") is None:
-        raise click.UsageError("wrk is needed, which Debian has: apt-get install wrk")
+        raise click.UsageError("wrk is missing. Install it: apt-get install wrk")
     chosen = only.split(",") if only else list(PARTS)
     cache = Path(tempfile.gettempdir()) / "confab-bench"
     cache.mkdir(exist_ok=True)
@@ -50,7 +68,7 @@ def main(quick: bool, only: str | None, sizes: str | None) -> None:
 
 
 def measure(chosen: list[str], options: Options, console: Console) -> dict[str, list]:
-    """What each part found; shown as soon as it is there."""
+    """What each part found. It is shown as soon as it is there."""
     bar = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     found = {}
     with Progress(*bar, console=console) as progress:

@@ -1,4 +1,4 @@
-"""Cold start: import, first answer in AWS's runtime client, memory and size, against the twin."""
+"""Cold start of ours and the twin: import, first answer in AWS's runtime client, memory, size."""
 
 import compileall
 import json
@@ -15,16 +15,16 @@ from tests.support.api_gateway import Operation, proxy_event
 from tests.support.lambda_runtime import Instance
 from tests.support.packages import make_package
 
-from .data import CONVERSATIONS, CREATE, fill_usual
+from .data import CONVERSATIONS, CREATE_PROJECT, fill_usual
 from .options import Options, Section, Step
 from .twin.data import copy
 
-TWIN = Path(__file__).parent / "twin"
-IMPORT = "from time import perf_counter as t; s = t(); import {0}; print(t() - s)"
+TWIN_FOLDER = Path(__file__).parent / "twin"
+IMPORT_SCRIPT = "from time import perf_counter as t; s = t(); import {0}; print(t() - s)"
 
 
 class Target(NamedTuple):
-    """Something that Lambda could run: its unpacked zip, its entry point, its environment."""
+    """What Lambda could run. `task` is the folder of the unpacked zip."""
 
     name: str
     zip: Path
@@ -74,13 +74,15 @@ def _ours(folder: Path) -> Target:
 
 
 def _twin(folder: Path) -> Target:
-    """FastAPI, SQLAlchemy and Mangum; compiled, as ours is, but weighed without the bytecode."""
+    """FastAPI, SQLAlchemy and Mangum, compiled as ours is. The zip is made before that."""
     task = folder / "twin"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    wanted = ["--no-compile", "--target", str(task), "-r", str(TWIN / "requirements.txt")]
+    wanted = ["--no-compile", "--target", str(task), "-r", str(TWIN_FOLDER / "requirements.txt")]
     subprocess.run([*pip, *wanted], check=True, capture_output=True)
     shutil.rmtree(task / "bin")
-    shutil.copytree(TWIN, task / "bench" / "twin", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        TWIN_FOLDER, task / "bench" / "twin", ignore=shutil.ignore_patterns("__pycache__")
+    )
     zip = Path(shutil.make_archive(str(folder / "twin"), "zip", task))
     compileall.compile_dir(task, quiet=1, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
     copy(folder / "cold.db", folder / "cold-twin.db")
@@ -100,10 +102,10 @@ def _start(target: Target) -> Start:
 
 
 def _import(target: Target) -> float:
-    """What importing takes when all of it has been compiled."""
+    """The seconds of an import, when all modules have been compiled."""
     caches = {"PYTHONPATH": str(target.task), "PYTHONPYCACHEPREFIX": f"{target.task}.cache"}
     done = subprocess.run(
-        [sys.executable, "-S", "-c", IMPORT.format(target.module)],
+        [sys.executable, "-S", "-c", IMPORT_SCRIPT.format(target.module)],
         cwd=target.task,
         env={**target.environment, **caches},
         check=True,
@@ -114,7 +116,8 @@ def _import(target: Target) -> float:
 
 
 def _create() -> Mapping[str, Any]:
-    body = json.dumps({"project_id": CREATE, "title": "Architecture planning session"}).encode()
+    conversation = {"project_id": CREATE_PROJECT, "title": "Architecture planning session"}
+    body = json.dumps(conversation).encode()
     headers = {"Content-Type": "application/json"}
     operation = Operation(CONVERSATIONS, "POST", {})
     return proxy_event(operation, "prod", CONVERSATIONS, "", headers, body)
@@ -136,9 +139,9 @@ def section(found: list[Cold]) -> Section:
 
     return Section(
         "Cold start",
-        "What `make package` makes, and the twin with Mangum, both with compiled dependencies, in "
-        "`awslambdaric`, AWS's own runtime client. The first answer is a created conversation in a "
-        "database that exists. The twin's zip is weighed without its bytecode.",
+        "The zip of `make package`, and the twin with Mangum. Both run in `awslambdaric`, AWS's "
+        "runtime client, and their dependencies are compiled. The first answer is a created "
+        "conversation in a database that exists. The twin's zip has no bytecode.",
         ["measure", "ours", "twin", "ratio"],
         [
             row("import, ms", ",.0f", "imported", 1000),

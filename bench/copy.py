@@ -1,7 +1,7 @@
-"""Moving house at full size, timed: `python -m bench.copy`.
+"""Copy a large database between SQLite and PostgreSQL, with times: `python -m bench.copy`.
 
-100,000 conversations and 1,000,000 messages go from SQLite to PostgreSQL and back by the command
-line; then once more, killed in the middle and run again. What comes back is compared row by row.
+The command line copies 100,000 conversations and 1,000,000 messages to PostgreSQL and back. Then it
+does so once more, is killed in the middle, and is run again. All that comes back is compared.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The rows that are measured with: made once, the same for ours, for raw SQLite and the twin."""
+"""The rows of all measurements: the same for ours, for raw SQLite and for the twin."""
 
 import hashlib
 import os
@@ -18,31 +18,31 @@ from db.startup import open_store
 
 API_KEY = "confab_bench"
 CONVERSATIONS = "/api/v1/conversations"
-START = 1_767_225_600_000  # 2026-01-01 in milliseconds; the rows are all from the past
-AT_ONCE = 1000  # conversations that are going on at the same time, one message each in turn
+START_MILLISECONDS = 1_767_225_600_000  # 2026-01-01; all rows are from the past
+CONCURRENT_CONVERSATIONS = 1000  # that go on at the same time, one message each in turn
 WORDS = ["who", "what", "then", "there", "store", "read", "write", "again"]
 TEXTS = [" ".join(random.Random(seed).choices(WORDS, k=30)) for seed in range(64)]
 
 
 class Batch(NamedTuple):
-    """Conversations, dealt out to `projects` and `users` in turn, with `messages` each."""
+    """`conversations`, with `messages` each, that belong to `projects` and `users` in turn."""
 
     projects: list[str]
     users: list[str | None]
     conversations: int
     messages: int
-    archived: int = 0  # of the oldest, which is where archived ones are
+    archived: int = 0  # so many of the oldest are archived
 
 
 def project(number: int) -> str:
     return f"7c9e6679-7425-40de-944b-{number:012x}"
 
 
-READ, APPEND, LONG, CREATE = map(project, range(1, 5))
+READ_PROJECT, APPEND_PROJECT, LONG_PROJECT, CREATE_PROJECT = map(project, range(1, 5))
 
 
 def key_for(path: str) -> dict[str, str]:
-    """The header that the second API always needs; the first is open, as on the `dev` stage."""
+    """The key that `/projects` routes always need. `/api/v1` needs none on the `dev` stage."""
     return {"X-API-Key": API_KEY} if path.startswith("/projects/") else {}
 
 
@@ -67,8 +67,9 @@ def fill(path: Path, *batches: Batch) -> None:
     connection.execute(_insert(ApiKey, ApiKeyRow), key)
     first = 0
     for batch in batches:
-        for start in range(0, batch.conversations, AT_ONCE):
-            numbers = range(first + start, first + min(start + AT_ONCE, batch.conversations))
+        for start in range(0, batch.conversations, CONCURRENT_CONVERSATIONS):
+            end = min(start + CONCURRENT_CONVERSATIONS, batch.conversations)
+            numbers = range(first + start, first + end)
             conversations, messages = _rows(batch, numbers)
             connection.executemany(_insert(Conversation, ConversationRow), conversations)
             connection.executemany(_insert(Message, MessageRow), messages)
@@ -80,12 +81,12 @@ def fill(path: Path, *batches: Batch) -> None:
 
 
 def fill_usual(path: Path) -> Path:
-    """500 conversations with 20 messages, 200 without any, 50 with 100."""
+    """500 conversations with 20 messages each, 200 without any, and 50 with 100."""
     fill(
         path,
-        Batch([READ], [None], 500, 20),
-        Batch([APPEND], [None], 200, 0),
-        Batch([LONG], [None], 50, 100),
+        Batch([READ_PROJECT], [None], 500, 20),
+        Batch([APPEND_PROJECT], [None], 200, 0),
+        Batch([LONG_PROJECT], [None], 50, 100),
     )
     return path
 
@@ -143,19 +144,19 @@ def _rows(batch: Batch, numbers: range) -> tuple[list[ConversationRow], list[Mes
 
 
 def _tail() -> str:
-    """The random part of a UUIDv7; a conversation's messages share it, since making it is slow."""
+    """The random part of a UUIDv7. A conversation's messages share it, since making it is slow."""
     digits = f"{random.getrandbits(74):019x}"
     return f"-7{digits[:3]}-8{digits[3:6]}-{digits[6:18]}"
 
 
 def _id(moment: int, tail: str) -> str:
-    """The UUIDv7 of that many milliseconds after START."""
-    at = START + moment
+    """The UUIDv7 of that many milliseconds after START_MILLISECONDS."""
+    at = START_MILLISECONDS + moment
     return f"{at >> 16:08x}-{at & 0xFFFF:04x}{tail}"
 
 
 def _time(moment: int) -> str:
-    seconds, milliseconds = divmod(START + moment, 1000)
+    seconds, milliseconds = divmod(START_MILLISECONDS + moment, 1000)
     return f"{_second(seconds)}.{milliseconds:03}Z"
 
 

@@ -1,4 +1,4 @@
-"""Growth: the same requests on 1,000 conversations and on 1,000,000, ten messages each."""
+"""Growth: the same requests on 1,000 conversations and on 1,000,000, with ten messages each."""
 
 import hashlib
 import json
@@ -21,22 +21,24 @@ from .inprocess import Gateway
 from .options import Options, Section, Step
 from .timing import Call, microseconds
 
-LARGE = project(1)  # has every second conversation; 19 others share the rest
-PROJECTS = [each for number in range(2, 21) for each in (LARGE, project(number))]
+LARGE_PROJECT = project(1)  # has every second conversation; 19 others share the rest
+PROJECTS = [each for number in range(2, 21) for each in (LARGE_PROJECT, project(number))]
 USERS: list[str | None] = [f"user-{number}" for number in range(100)]
-CREATED = project(99)
-DEPTH = 100_000
-ARCHIVED = 100  # the oldest
-PROJECT = f"/projects/{LARGE}/conversations"
-FIRST, SECOND = f"{CONVERSATIONS}?project_id={LARGE}&limit=20", f"{PROJECT}?limit=20"
+CREATED_PROJECT = project(99)
+DEPTH_ROWS = 100_000
+ARCHIVED_CONVERSATIONS = 100  # the oldest
+PROJECT_PATH = f"/projects/{LARGE_PROJECT}/conversations"
+PROJECTS_LIST = f"{PROJECT_PATH}?limit=20"
+API_V1_LIST = f"{CONVERSATIONS}?project_id={LARGE_PROJECT}&limit=20"
 
-# What stands behind goals.
-FIRST_PAGE, SKIPPED = "first API, 20 newest", "first API, skip"
-SECOND_PAGE, DEEP = "second API, 20 newest", "second API, deep cursor"
+# The names of operations that goals and the plot use.
+API_V1_PAGE, API_V1_SKIP = "/api/v1 list, 20 newest", "/api/v1 list, deep skip"
+PROJECTS_PAGE, PROJECTS_CURSOR = "/projects list, 20 newest", "/projects list, deep cursor"
+GET, APPEND = "get, 10 messages", "append"
 
 
 class Growth(NamedTuple):
-    """One operation's median microseconds by number of conversations, one dictionary a round."""
+    """Median microseconds of an operation by number of conversations, one dictionary a round."""
 
     operation: str
     rounds: list[dict[int, float]]
@@ -55,36 +57,38 @@ class Growth(NamedTuple):
 
 
 def operations(path: Path, gateway: Gateway) -> dict[str, Call]:
-    """Each takes another conversation with each call, from all over the file."""
-    every = ids(path, LARGE)
+    """Those of one conversation take another one with each call, from all over the file."""
+    every = ids(path, LARGE_PROJECT)
     depth = depth_in(len(every))
     older = every[: len(every) // 2]  # so that the newest, which are listed, stay as they are
     read, to_append = _shuffled(every), _shuffled(older)
-    to_archive = _toggles(older[ARCHIVED:])
-    conversation = json.dumps({"project_id": CREATED, "title": "Planning"}).encode()
+    to_archive = _toggles(older[ARCHIVED_CONVERSATIONS:])
+    conversation = json.dumps({"project_id": CREATED_PROJECT, "title": "Planning"}).encode()
     message = json.dumps({"role": "user", "content": TEXTS[0]}).encode()
     send = gateway.send
     return {
-        FIRST_PAGE: lambda: send("GET", FIRST),
-        "first API, 20 newest of all": lambda: send("GET", f"{CONVERSATIONS}?limit=20"),
-        SKIPPED: lambda: send("GET", f"{FIRST}&skip={depth}"),
-        SECOND_PAGE: lambda: send("GET", SECOND),
-        DEEP: lambda: send("GET", f"{SECOND}&after={every[-depth]}"),
-        "second API, 5 newest of a user": lambda: send(
-            "GET", f"{PROJECT}?limit=5", **{"X-User-Id": "user-0"}
+        API_V1_PAGE: lambda: send("GET", API_V1_LIST),
+        "/api/v1 list, 20 newest of all": lambda: send("GET", f"{CONVERSATIONS}?limit=20"),
+        API_V1_SKIP: lambda: send("GET", f"{API_V1_LIST}&skip={depth}"),
+        PROJECTS_PAGE: lambda: send("GET", PROJECTS_LIST),
+        PROJECTS_CURSOR: lambda: send("GET", f"{PROJECTS_LIST}&after={every[-depth]}"),
+        "/projects list, 5 newest of a user": lambda: send(
+            "GET", f"{PROJECT_PATH}?limit=5", **{"X-User-Id": "user-0"}
         ),
-        "second API, 20 archived long ago": lambda: send("GET", f"{SECOND}&is_archived=true"),
-        "get, 10 messages": lambda: send("GET", f"{CONVERSATIONS}/{next(read)}"),
+        "/projects list, 20 archived long ago": lambda: send(
+            "GET", f"{PROJECTS_LIST}&is_archived=true"
+        ),
+        GET: lambda: send("GET", f"{CONVERSATIONS}/{next(read)}"),
         "create": lambda: send("POST", CONVERSATIONS, conversation),
-        "append": lambda: send("POST", f"{CONVERSATIONS}/{next(to_append)}/messages", message),
+        APPEND: lambda: send("POST", f"{CONVERSATIONS}/{next(to_append)}/messages", message),
         "archive": lambda: send(
-            "POST", "{}/{}/archive?is_archived={}".format(PROJECT, *next(to_archive))
+            "POST", "{}/{}/archive?is_archived={}".format(PROJECT_PATH, *next(to_archive))
         ),
     }
 
 
 def depth_in(size: int) -> int:
-    return min(DEPTH, size // 2)
+    return min(DEPTH_ROWS, size // 2)
 
 
 def _shuffled(ids: list[str]) -> Iterator[str]:
@@ -92,7 +96,7 @@ def _shuffled(ids: list[str]) -> Iterator[str]:
 
 
 def _toggles(ids: list[str]) -> Iterator[tuple[str, str]]:
-    """Archive all of them, one after the other, then take all back, and so on."""
+    """Archive all of them, one after the other, then restore all, and so on."""
     return cycle((id, flag) for flag in ("true", "false") for id in random.sample(ids, len(ids)))
 
 
@@ -128,8 +132,8 @@ def measure(options: Options, step: Step) -> list[Growth]:
 
 
 def dataset(size: int, cache: Path) -> Path:
-    """The file with that many conversations. The first time, a million take a few minutes."""
-    batch = Batch(PROJECTS, USERS, size, 10, archived=ARCHIVED)
+    """The file with that many conversations. A million take a few minutes the first time."""
+    batch = Batch(PROJECTS, USERS, size, 10, archived=ARCHIVED_CONVERSATIONS)
     path = cache / f"{size}-{_fingerprint(batch)}.db"
     if not path.exists():
         for outdated in cache.glob(f"{size}-*"):
@@ -143,26 +147,26 @@ def dataset(size: int, cache: Path) -> Path:
 
 
 def _warm(path: Path) -> None:
-    """Read all of it into the operating system's cache, which drops what is long unused."""
+    """Read the file into the operating system's cache, which drops what is long unused."""
     with path.open("rb") as file:
         while file.read(1 << 24):
             pass
 
 
 def _undo(path: Path) -> None:
-    """Take back what an earlier run has created and archived."""
-    first = ids(path, LARGE)[ARCHIVED]
+    """Undo what an earlier run has created and archived."""
+    first = ids(path, LARGE_PROJECT)[ARCHIVED_CONVERSATIONS]
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("DELETE FROM conversation WHERE project_id = ?", [CREATED])
+        connection.execute("DELETE FROM conversation WHERE project_id = ?", [CREATED_PROJECT])
         connection.execute(
             "UPDATE conversation SET is_archived = 0 "
             "WHERE project_id = ? AND id >= ? AND is_archived = 1",
-            [LARGE, first],
+            [LARGE_PROJECT, first],
         )
 
 
 def _fingerprint(batch: Batch) -> str:
-    """Of all that decides what is in a file."""
+    """A hash of all that decides what is in a file."""
     digest = hashlib.sha256(repr(batch).encode())
     for source in (Path(data.__file__), *sorted(DIRECTORY.glob("*.py"))):
         digest.update(source.read_bytes())
@@ -174,16 +178,19 @@ def section(found: list[Growth]) -> Section:
     first, last = sizes[0], sizes[-1]
     by_name = {each.operation: each for each in found}
 
+    depth = depth_in(last // 2)
+
     def at_last(name: str, to: str) -> float:
         pairs = zip(by_name[name].rounds, by_name[to].rounds, strict=True)
         return median(one[last] / other[last] for one, other in pairs)
 
     return Section(
         "Growth",
-        "Median microseconds in process, synchronous=FULL, with 10 interleaved messages in each "
-        "conversation, 100 users, 20 projects, one of which has half of all. A deep cursor and a "
-        f"skip stand {depth_in(last // 2):,} rows from the newest in the largest file; in others, "
-        "in the middle of the project if that is nearer.",
+        "Median microseconds in process with synchronous=FULL. Each conversation has 10 messages, "
+        "interleaved with those of others. There are 100 users and 20 projects, and one project "
+        f"has half of all conversations. The deep cursor and the deep skip are {depth:,} rows from "
+        "the newest in the largest file. In smaller files they are in the middle of the project "
+        "if that is nearer.",
         ["operation", *(f"{size:,}" for size in sizes), f"{last:,} to {first:,}"],
         [
             [
@@ -195,7 +202,7 @@ def section(found: list[Growth]) -> Section:
         ],
         {f"growth: {each.operation}": each.ratio for each in found}
         | {
-            "growth: deep cursor against first page": at_last(DEEP, SECOND_PAGE),
-            "growth: skip against first page": at_last(SKIPPED, FIRST_PAGE),
+            "growth: deep cursor against first page": at_last(PROJECTS_CURSOR, PROJECTS_PAGE),
+            "growth: skip against first page": at_last(API_V1_SKIP, API_V1_PAGE),
         },
     )

@@ -1,4 +1,4 @@
-"""The application in this process: requests through Chalice's gateway, with no socket."""
+"""The app in this process: requests go through Chalice's gateway, without a socket."""
 
 import json
 import logging
@@ -8,12 +8,13 @@ from chalice.config import Config
 from chalice.local import LocalGateway
 
 from app import app
+from db.engine.database import keeps_connection
 
 from .data import key_for
 
 
 class NoStream:
-    """Where the log goes: each line is made, and not written."""
+    """The log's stream: each line is made, but not written."""
 
     def write(self, text: str) -> int:
         return len(text)
@@ -27,9 +28,10 @@ for handler in logging.getLogger("confab").handlers:
 
 
 class Gateway:
-    """`gateway.send("GET", path)`: API Gateway's event, the app, its answer as text."""
+    """`gateway.send("GET", path)` returns the body of the answer as text."""
 
     def __init__(self) -> None:
+        keeps_connection.set(True)  # as the server's loop does
         self._gateway = LocalGateway(app, Config.create())
 
     def send(self, method: str, path: str, body: bytes | None = None, **more: str) -> str:

@@ -1,4 +1,4 @@
-"""Where the time of a request goes: the profile of each operation in process, layer by layer."""
+"""Where a request's time goes: the profile of each operation in process, by layer."""
 
 import cProfile
 import pstats
@@ -12,7 +12,8 @@ from .limit import Case, cases
 from .options import Options, Section, Step
 from .raw import Raw
 
-# The first whose words are in a function's path or, if it is written in C, in its name.
+# A function belongs to the first layer whose words are in its path or, if it is written in C, in
+# its name.
 LAYERS = {
     "SQLite": ("sqlite3.",),
     "Pydantic": ("pydantic",),
@@ -79,8 +80,8 @@ def section(found: list[Profile]) -> Section:
     layers = [layer for layer in [*LAYERS, OTHER] if layer != "bench"]
     return Section(
         "Profile: where a request's time goes",
-        "Shares by cProfile, synchronous=OFF, which make Python's own calls look a little larger "
-        "than they are. What a layer calls in C counts as its own.",
+        "Shares of the time, measured by cProfile with synchronous=OFF. cProfile makes Python's "
+        "calls look a little larger than they are. What a layer calls in C counts as its own.",
         ["operation", *layers],
         [
             [each.operation, *(f"{each.shares.get(layer, 0):.0%}" for layer in layers)]

@@ -1,4 +1,4 @@
-"""In process against the limit: requests through the gateway, and the same work by hand."""
+"""In process against the limit: requests through Chalice's gateway, and the same SQL by hand."""
 
 import json
 import shutil
@@ -11,17 +11,26 @@ from chalice.app import Chalice
 from chalice.config import Config
 from chalice.local import LocalGateway
 
-from .data import APPEND, CONVERSATIONS, CREATE, READ, TEXTS, fill_usual, ids, use
+from .data import (
+    APPEND_PROJECT,
+    CONVERSATIONS,
+    CREATE_PROJECT,
+    READ_PROJECT,
+    TEXTS,
+    fill_usual,
+    ids,
+    use,
+)
 from .inprocess import Gateway
 from .options import Options, Section, Step
 from .raw import Raw
 from .timing import Call, in_turns
 
-JSON = {"Content-Type": "application/json"}
+JSON_HEADERS = {"Content-Type": "application/json"}
 
 
 class Case(NamedTuple):
-    """One thing done both ways; each call takes the next id."""
+    """One operation in both ways. Each call takes the next id."""
 
     name: str
     times: int
@@ -45,7 +54,9 @@ class Distance(NamedTuple):
 
 
 def cases(database: Path, gateway: Gateway, raw: Raw) -> list[Case]:
-    conversation = json.dumps({"project_id": CREATE, "title": "Architecture planning"}).encode()
+    conversation = json.dumps(
+        {"project_id": CREATE_PROJECT, "title": "Architecture planning"}
+    ).encode()
     message = json.dumps({"role": "user", "content": TEXTS[0]}).encode()
 
     bare = LocalGateway(_bare_app(), Config.create())
@@ -57,31 +68,31 @@ def cases(database: Path, gateway: Gateway, raw: Raw) -> list[Case]:
     return [
         both(
             "an empty route", 1000, [""],
-            lambda _: bare.handle_request("POST", "/", dict(JSON), message)["body"],
+            lambda _: bare.handle_request("POST", "/", dict(JSON_HEADERS), message)["body"],
             lambda _: json.dumps(json.loads(message)),
         ),
         both(
-            "create", 1000, [CREATE],
+            "create", 1000, [CREATE_PROJECT],
             lambda _: gateway.send("POST", CONVERSATIONS, conversation),
             lambda _: raw.create(conversation),
         ),
         both(
-            "append", 1000, ids(database, APPEND),
+            "append", 1000, ids(database, APPEND_PROJECT),
             lambda key: gateway.send("POST", f"{CONVERSATIONS}/{key}/messages", message),
             lambda key: raw.append(key, message),
         ),
         both(
-            "get, 20 messages", 1000, ids(database, READ),
+            "get, 20 messages", 1000, ids(database, READ_PROJECT),
             lambda key: gateway.send("GET", f"{CONVERSATIONS}/{key}"),
             raw.get,
         ),
         both(
-            "list 100 × 20", 40, [READ],
+            "/api/v1 list, 100 × 20", 40, [READ_PROJECT],
             lambda key: gateway.send("GET", f"{CONVERSATIONS}?project_id={key}"),
             raw.list,
         ),
         both(
-            "second API, list 100", 400, [READ],
+            "/projects list, 100", 400, [READ_PROJECT],
             lambda key: gateway.send("GET", f"/projects/{key}/conversations?limit=100"),
             raw.page,
         ),
@@ -89,7 +100,7 @@ def cases(database: Path, gateway: Gateway, raw: Raw) -> list[Case]:
 
 
 def _bare_app() -> Chalice:
-    """An app that does nothing: what Chalice alone takes."""
+    """An app that returns its body. It shows what Chalice alone takes."""
     app = Chalice("bare", configure_logs=False)
     app.route("/", methods=["POST"])(lambda: app.current_request.json_body)
     return app
@@ -102,7 +113,7 @@ def steps(options: Options) -> int:
 def measure(options: Options, step: Step) -> list[Distance]:
     found = []
     for synchronous in ("off", "full"):
-        # A file each: a connection forgets its cache when another one writes.
+        # Each has a file: a connection drops its cache when another one writes.
         mine, theirs = (options.folder / f"{name}-{synchronous}.db" for name in ("mine", "raw"))
         shutil.copy(fill_usual(mine), theirs)
         use(mine, synchronous)
@@ -116,7 +127,7 @@ def measure(options: Options, step: Step) -> list[Distance]:
 
 
 def _check(case: Case) -> None:
-    """Both ways must read the same, and make what has the same fields."""
+    """Fail unless both ways read the same, and create rows with the same fields."""
     ours, raw = json.loads(case.ours()), json.loads(case.raw())
     if list(ours) != list(raw) or (case.name not in ("create", "append") and ours != raw):
         raise RuntimeError(f"{case.name} differs:\n{ours}\n{raw}")
@@ -125,8 +136,9 @@ def _check(case: Case) -> None:
 def section(found: list[Distance]) -> Section:
     return Section(
         "Limit: in process",
-        "Median microseconds of a request through Chalice's gateway, log line included, and of the "
-        "same SQL on raw `sqlite3` with `json`: no routing, no validation, no tenant, no errors.",
+        "Median microseconds of a request through Chalice's gateway, with its log line, and of the "
+        "same SQL on raw `sqlite3` with `json`, without routing, validation, tenants and "
+        "errors.",
         ["operation", "synchronous", "ours µs", "raw µs", "ratio"],
         [
             [

@@ -1,6 +1,6 @@
-"""Memory of a warm process: after 100,000 requests against after 1,000.
+"""The memory of a process after 100,000 requests, against that after 1,000.
 
-Run as a module it is that process, which prints its resident bytes when it has served so many.
+Run as a module, it is that process. It prints its resident bytes after so many requests.
 """
 
 import json
@@ -10,11 +10,11 @@ from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
-from .data import CONVERSATIONS, CREATE, READ, TEXTS, fill_usual, ids, use
+from .data import CONVERSATIONS, CREATE_PROJECT, READ_PROJECT, TEXTS, fill_usual, ids, use
 from .options import Options, Section, Step
 from .server import ROOT
 
-EARLY, LATE, QUICK = 1_000, 100_000, 10_000
+EARLY_REQUESTS, LATE_REQUESTS, QUICK_REQUESTS = 1_000, 100_000, 10_000
 
 
 class Memory(NamedTuple):
@@ -28,15 +28,15 @@ def steps(options: Options) -> int:
 
 def measure(options: Options, step: Step) -> list[Memory]:
     database = fill_usual(options.folder / "memory.db")
-    last = QUICK if options.quick else LATE
-    command = [sys.executable, "-m", "bench.memory", str(database), str(EARLY), str(last)]
+    last = QUICK_REQUESTS if options.quick else LATE_REQUESTS
+    command = [sys.executable, "-m", "bench.memory", str(database), str(EARLY_REQUESTS), str(last)]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     step("memory")
     return [Memory(*map(int, line.split())) for line in done.stdout.splitlines()]
 
 
 def serve(database: Path, marks: list[int]) -> None:
-    """Create, append, get, list, and delete again, so that the file does not grow either."""
+    """Create, append, get, list and delete, so that the file does not grow."""
     from .inprocess import Gateway
 
     use(database, "off")
@@ -52,17 +52,19 @@ def serve(database: Path, marks: list[int]) -> None:
             print(served, _resident(), flush=True)
         return answer
 
-    read = ids(database, READ)
+    read = ids(database, READ_PROJECT)
     for id in read:  # so that SQLite's page cache is as full as it will be
         send("GET", f"{CONVERSATIONS}/{id}")
     for id in cycle(read):
-        created = json.loads(send("POST", CONVERSATIONS, {"project_id": CREATE, "title": "One"}))
+        created = json.loads(
+            send("POST", CONVERSATIONS, {"project_id": CREATE_PROJECT, "title": "One"})
+        )
         place = f"{CONVERSATIONS}/{created['id']}"
         send("POST", f"{place}/messages", message)
         send("GET", f"{CONVERSATIONS}/{id}")
         send("GET", f"{CONVERSATIONS}/{id}/messages")
-        send("GET", f"{CONVERSATIONS}?project_id={READ}&limit=10")
-        send("GET", f"/projects/{READ}/conversations")
+        send("GET", f"{CONVERSATIONS}?project_id={READ_PROJECT}&limit=10")
+        send("GET", f"/projects/{READ_PROJECT}/conversations")
         send("DELETE", place)
         if served > max(marks):
             return

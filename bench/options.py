@@ -1,4 +1,4 @@
-"""How thoroughly to measure, and where."""
+"""What each part of the benchmark is told, and what it returns for the report."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -5,7 +5,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib import pyplot
 
-from .growth import Growth
+from .growth import APPEND, GET, Growth
 from .peers import TWINS, Comparison
 
 mpl.use("Agg")
@@ -24,6 +24,8 @@ pyplot.rcParams.update(
     }
 )
 OURS, THEIRS = "#2364aa", ("#f2a65a", "#c8b8a6")
+GREY, SLOWEST = "#b9bec4", "#c4621d"
+COLOURS = {GET: OURS, APPEND: "#3a8f5c"}
 LOAD = "8 connections"
 
 
@@ -60,21 +62,41 @@ def latency(found: list[Comparison], path: Path) -> None:
 
 
 def growth(found: list[Growth], path: Path) -> None:
-    """Each operation's time relative to that on the smallest file."""
+    """Each operation's time relative to that on the smallest file, named at the ends."""
     figure, axes = pyplot.subplots()
-    colours = pyplot.colormaps["tab20"](range(len(found)))
-    for each, colour in zip(found, colours, strict=True):
-        first = each.typical(each.sizes[0])
-        times = [each.typical(size) / first for size in each.sizes]
-        axes.plot(each.sizes, times, "o-", color=colour, markersize=4, label=each.operation)
+    ends = {
+        each.operation: each.typical(each.sizes[-1]) / each.typical(each.sizes[0]) for each in found
+    }
+    slowest = max(ends, key=ends.__getitem__)
+    for each in found:
+        colour = COLOURS.get(each.operation, SLOWEST if each.operation == slowest else GREY)
+        start = each.typical(each.sizes[0])
+        times = [each.typical(size) / start for size in each.sizes]
+        is_named = colour != GREY
+        axes.plot(each.sizes, times, color=colour, linewidth=2 if is_named else 1, zorder=is_named)
+        if is_named:
+            label = f"{each.operation}, {times[-1]:.2f} ×"
+            offset = {GET: (6, 7), APPEND: (6, -9)}.get(each.operation, (6, -1))
+            axes.annotate(
+                label, (each.sizes[-1], times[-1]), offset, textcoords="offset points", color=colour
+            )
+    others = [value for name, value in ends.items() if name not in COLOURS and name != slowest]
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_ylim(0.5, 20)
-    axes.set_yticks([0.5, 1, 2, 5, 10, 20], ["½ ×", "1 ×", "2 ×", "5 ×", "10 ×", "20 ×"])
+    top = max(2.0, 1.3 * max(ends.values()))
+    axes.set_ylim(min(0.5, 0.8 * min(ends.values())), top)
+    ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100) if tick <= top]
+    axes.set_yticks(ticks, [f"{tick:g} ×" for tick in ticks])
     axes.minorticks_off()
     axes.set_xticks(found[0].sizes, [f"{size:,}" for size in found[0].sizes])
-    axes.set_title("Time of a request as conversations grow, relative to the smallest", loc="left")
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.set_xlim(found[0].sizes[0], found[0].sizes[-1] * 12)
+    axes.set_xlabel("conversations")
+    axes.set_title(
+        "Time of a request as conversations grow, relative to the smallest file. "
+        f"Grey: {len(others)} others, {min(others):.2f} to {max(others):.2f} ×",
+        loc="left",
+        fontsize=9,
+    )
     _save(figure, path)
 
 

@@ -1,6 +1,6 @@
-"""The limit: what routes do, by hand on `sqlite3` and `json`, and nothing else.
+"""The limit: what the routes do, by hand with `sqlite3` and `json`.
 
-No gateway, no routing, no validation, no tenants, no errors, no request ids, no log.
+It has no gateway, no routing, no validation, no tenants, no errors, no request ids and no log.
 """
 
 import json
@@ -84,7 +84,7 @@ class Raw:
             "last_message_id FROM conversation WHERE project_id = ? ORDER BY id DESC LIMIT 101",
             (project_id,),
         ).fetchall()
-        data = [dict(zip(SECOND_PAGE, row, strict=True)) for row in rows[:100]]
+        data = [dict(zip(PROJECTS_FIELDS, row, strict=True)) for row in rows[:100]]
         for row in data:
             row["is_archived"] = bool(row["is_archived"])
         first, last = data[0]["id"], data[-1]["id"]
@@ -92,7 +92,7 @@ class Raw:
         return json.dumps(page)
 
 
-SECOND_PAGE = (
+PROJECTS_FIELDS = (
     "type", "id", "title", "created_at", "is_archived", "project_id", "user_id", "last_message_id",
 )  # fmt: skip
 

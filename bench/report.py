@@ -1,4 +1,4 @@
-"""`results.md`: goals, tables, plots, and the profile of what missed its goal."""
+"""`results.md`: the goals, and each part's table and plots."""
 
 import platform
 import sqlite3
@@ -11,14 +11,15 @@ from .goals import Goal, judge
 from .options import Section
 
 PACKAGES = (
-    "chalice", "peewee", "pydantic", "fastapi", "starlette", "sqlalchemy", "uvicorn", "uvloop",
+    "chalice", "peewee", "pydantic", "gunicorn", "fastapi", "starlette", "sqlalchemy", "uvicorn",
+    "uvicorn-worker", "uvloop", "openai-agents", "langchain-community",
 )  # fmt: skip
 
 
 def write(
     path: Path, sections: Mapping[str, Section], plots: Mapping[str, list[str]], load: float
 ) -> None:
-    """`plots` are files beside `path`, by section; `load` is the machine's before it began."""
+    """`plots` are files beside `path`, by section. `load` is the machine's before the run."""
     measured = measured_in(sections.values())
     parts = ["# Results", setting(load), *_goals(judge(measured))]
     for name, section in sections.items():

@@ -1,4 +1,4 @@
-"""Servers under test: ours and the twin's, each a process of its own on a free port."""
+"""Servers under test: ours and the twin's, each started by its own command on a free port."""
 
 import os
 import socket
@@ -13,54 +13,87 @@ from urllib.request import urlopen
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
+PRODUCTION_WORKERS = 2  # processes of gunicorn, for ours and for the twin
+READY_SECONDS = 15
+STOP_SECONDS = 30
 
 
 class Server(NamedTuple):
     name: str
     url: str
+    process_id: int
+    database: Path
+    log: Path  # of standard output and error: one line for each request
 
 
-def ours(database: Path) -> AbstractContextManager[Server]:
-    command = [str(BIN / "chalice"), "local", "--no-autoreload", "--stage", "dev"]
-    environment = {"DATABASE_URL": f"sqlite:///{database}", "LOG_LEVEL": "INFO"}
-    return _serving("ours", command, environment, "/health", database.with_suffix(".log"))
+def local(database: Path) -> AbstractContextManager[Server]:
+    """Ours as `chalice local`."""
+    port = _free_port()
+    command = ["chalice", "local", "--no-autoreload", "--stage", "dev", "--port", str(port)]
+    return _serving("ours", command, _ours(database), port, database, "/health")
+
+
+def production(database: Path) -> AbstractContextManager[Server]:
+    """Ours as `make serve-production`, but no key is needed."""
+    port = _free_port()
+    command = ["gunicorn", "--config", "deploy/gunicorn.conf.py"]
+    environment = {"PORT": str(port), "WORKERS": str(PRODUCTION_WORKERS)}
+    environment |= {"REQUIRE_API_KEY": "false", **_ours(database)}
+    return _serving("production", command, environment, port, database, "/health")
 
 
 def twin(way: str, database: Path) -> AbstractContextManager[Server]:
-    command = [
-        str(BIN / "uvicorn"),
-        "bench.twin.app:app",
-        "--loop",
-        "uvloop",
-        "--http",
-        "httptools",
-    ]
-    environment = {"TWIN_DATABASE": str(database), "TWIN_WAY": way}
-    return _serving(way, command, environment, "/openapi.json", database.with_suffix(".log"))
+    """The twin on one process of uvicorn."""
+    port = _free_port()
+    command = ["uvicorn", "bench.twin.app:app", "--loop", "uvloop", "--http", "httptools"]
+    command += ["--port", str(port)]
+    return _serving(way, command, _twin(way, database), port, database, "/openapi.json")
+
+
+def production_twin(way: str, database: Path) -> AbstractContextManager[Server]:
+    """The twin on gunicorn with uvicorn's workers, which take uvloop and httptools, too."""
+    port = _free_port()
+    command = ["gunicorn", "bench.twin.app:app", "--bind", f"127.0.0.1:{port}"]
+    command += ["--worker-class", "uvicorn_worker.UvicornWorker"]
+    command += ["--workers", str(PRODUCTION_WORKERS), "--access-logfile", "-"]
+    command += ["--no-control-socket"]
+    return _serving(way, command, _twin(way, database), port, database, "/openapi.json")
+
+
+def _ours(database: Path) -> dict[str, str]:
+    return {"DATABASE_URL": f"sqlite:///{database}", "LOG_LEVEL": "INFO"}
+
+
+def _twin(way: str, database: Path) -> dict[str, str]:
+    return {"TWIN_DATABASE": str(database), "TWIN_WAY": way}
 
 
 @contextmanager
 def _serving(
-    name: str, command: list[str], environment: dict[str, str], ready: str, log: Path
+    name: str,
+    command: list[str],
+    environment: dict[str, str],
+    port: int,
+    database: Path,
+    ready_path: str,
 ) -> Iterator[Server]:
-    """The server, which writes a line for each request into `log`."""
-    port = _free_port()
+    log = database.with_suffix(".log")
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [*command, "--port", str(port)],
+            [str(BIN / command[0]), *command[1:]],
             cwd=ROOT,
             env={**os.environ, **environment},
             stdout=stream,
             stderr=stream,
         )
-    server = Server(name, f"http://127.0.0.1:{port}")
+    server = Server(name, f"http://127.0.0.1:{port}", process.pid, database, log)
     try:
-        if not _is_ready(server.url + ready, process):
+        if not _is_ready(server.url + ready_path, process):
             raise RuntimeError(f"{name} did not start:\n{log.read_text()}")
         yield server
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(STOP_SECONDS)
 
 
 def _free_port() -> int:
@@ -70,7 +103,8 @@ def _free_port() -> int:
 
 
 def _is_ready(url: str, process: subprocess.Popen[bytes]) -> bool:
-    for _ in range(100):
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
         try:
             with urlopen(url, timeout=5):
                 return True

@@ -1,4 +1,4 @@
-"""Streams: does the 1,500th append cost what the first does, and how much does each write."""
+"""Streams: the time of the last appends against the first, and the bytes that each writes."""
 
 import json
 from pathlib import Path
@@ -10,17 +10,16 @@ from .inprocess import Gateway
 from .options import Options, Section, Step
 from .timing import in_turns
 
-APPENDS, EDGE = 1500, 200
+STREAM_APPENDS, EDGE_APPENDS = 1500, 200
 DELTA = ("Ein naïver Satz, wie ihn ein Modell so schreibt. " * 9)[:400]
 
 
 class Stream(NamedTuple):
-    """Median microseconds of an append to a new stream and to one at its end, in turns; and the
-    bytes that one writes."""
+    """One append, to a new message and to one that is nearly whole."""
 
-    first: float
+    first: float  # median microseconds, to the new one
     last: float
-    bytes: float
+    bytes: float  # written
 
 
 class Writer:
@@ -60,17 +59,17 @@ def measure(options: Options, step: Step) -> list[Stream]:
 
 def _stream(new: Writer, old: Writer) -> Stream:
     before = _written()
-    for _ in range(APPENDS - EDGE):
+    for _ in range(STREAM_APPENDS - EDGE_APPENDS):
         old.append()
     written = _written() - before
-    taken = in_turns({"first": new.append, "last": old.append}, EDGE)
+    taken = in_turns({"first": new.append, "last": old.append}, EDGE_APPENDS)
     for writer in (new, old):
         writer.finish()
-    return Stream(taken["first"], taken["last"], written / (APPENDS - EDGE))
+    return Stream(taken["first"], taken["last"], written / (STREAM_APPENDS - EDGE_APPENDS))
 
 
 def _written() -> int:
-    """Bytes that this process has written: to the database and its log, as nothing else writes."""
+    """Bytes that this process has written. It writes to the database and its log only."""
     lines = Path("/proc/self/io").read_text().splitlines()
     return int(dict(line.split(": ") for line in lines)["wchar"])
 
@@ -81,9 +80,10 @@ def section(found: list[Stream]) -> Section:
     written = median(each.bytes for each in found)
     return Section(
         "Streams",
-        f"{APPENDS:,} appends of {len(DELTA)} characters to one message, synchronous=FULL: median "
-        f"microseconds of the last {EDGE}, in turns with the first {EDGE} to another one; and "
-        "bytes written to the database file and its log for each.",
+        f"{STREAM_APPENDS:,} appends of {len(DELTA)} characters to one message with "
+        f"synchronous=FULL: median microseconds of the last {EDGE_APPENDS} in turns with the first "
+        f"{EDGE_APPENDS} to another message, and the bytes that each append writes to the database "
+        "file and its log.",
         ["first µs", "last µs", "ratio", "bytes an append"],
         [[f"{first:,.0f}", f"{last:,.0f}", f"**{ratio:.2f}**", f"{written:,.0f}"]],
         {"streams: last against first": ratio, "streams: bytes": written},

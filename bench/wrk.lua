@@ -1,4 +1,4 @@
--- One kind of request to many paths in turn; the result as one line of JSON.
+-- Send one kind of request to many paths in turn. Print the result as one line of JSON.
 local paths = {}
 for path in io.lines(os.getenv("WRK_PATHS")) do table.insert(paths, path) end
 
@@ -19,10 +19,10 @@ end
 function done(summary, latency, requests)
   local errors = summary.errors
   local failed = errors.connect + errors.status + errors.timeout
-  -- A server may close without saying so in its answer; then wrk finds its next request unread.
+  -- A server may close without saying so in its answer. Then wrk counts its next request as failed.
   if os.getenv("WRK_CLOSE") == "" then failed = failed + errors.read + errors.write end
   io.write(string.format(
-    '{"rate": %f, "p50": %f, "p99": %f, "failed": %d}\n',
-    summary.requests / summary.duration * 1e6,
+    '{"requests": %d, "rate": %f, "p50": %f, "p99": %f, "failed": %d}\n',
+    summary.requests, summary.requests / summary.duration * 1e6,
     latency:percentile(50) / 1000, latency:percentile(99) / 1000, failed))
 end

@@ -1,1 +1,1 @@
-"""The peer: both APIs with FastAPI, SQLAlchemy 2 and uvicorn, as a good user writes them."""
+"""The twin: both APIs with FastAPI, SQLAlchemy 2 and uvicorn, as a good user writes them."""

@@ -1,9 +1,10 @@
 """The twin's routes: create, get and list conversations, append and list messages.
 
-`TWIN_WAY` says where endpoints run: `threads`, as FastAPI's documentation advises for a blocking
-driver, or `loop`: in the event loop itself, which nothing else can use meanwhile. SQLite is often
-done before a thread would have woken up, so the second is the faster one. (SQLAlchemy's asyncio
-with aiosqlite is the slowest of the three: each statement changes threads twice.)
+`TWIN_WAY` says where endpoints run. With `threads` each runs in a thread, as its documentation
+advises for a blocking driver. With `loop` they run in the event loop, which answers nothing else
+meanwhile. SQLite is often done before a thread would have woken up, so the loop is the faster one.
+(SQLAlchemy's asyncio with aiosqlite is the slowest of the three: each statement changes threads
+twice.)
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The twin's tables, and its engine: tuned as ours is, with WAL and synchronous=FULL."""
+"""The twin's tables and its engine, which has the same pragmas as ours."""
 
 import os
 import time

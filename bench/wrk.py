@@ -1,0 +1,84 @@
+"""Load over HTTP: wrk sends one kind of request to a server, on some connections, for seconds."""
+
+import json
+import os
+import subprocess
+from math import ceil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .data import key_for
+from .server import Server
+
+SCRIPT = Path(__file__).with_name("wrk.lua")
+
+
+class Operation(NamedTuple):
+    """One kind of request, sent to `paths` in turn."""
+
+    name: str
+    method: str
+    paths: list[str]
+    body: Any = None
+    slowest_seconds: float = 0.01  # that one answer keeps a server busy, at most
+
+
+class Load(NamedTuple):
+    """How many connections wrk opens, and whether it keeps each or uses it once."""
+
+    name: str
+    connections: int
+    keep_alive: bool = True
+
+
+ONE = Load("1 connection", 1)
+EIGHT = Load("8 connections", 8)
+THIRTY_TWO = Load("32 connections", 32)
+HUNDRED = Load("100 connections", 100)
+EIGHT_NEW = Load("8 new connections", 8, keep_alive=False)
+
+
+class Result(NamedTuple):
+    requests: int  # answered
+    rate: float  # requests a second
+    p50: float  # milliseconds
+    p99: float
+    failed: int
+
+
+def seconds_for(operation: Operation, load: Load) -> int:
+    """Each connection should get two answers, or there is no rate."""
+    return ceil(max(1, 2 * load.connections * operation.slowest_seconds))
+
+
+def send(
+    to: Server, operation: Operation, load: Load, folder: Path, seconds: int | None = None
+) -> Result:
+    """What wrk measured. `folder` gets a file of paths. Raises RuntimeError if a request failed."""
+    paths = folder / "paths.txt"
+    paths.write_text("\n".join(operation.paths))
+    environment = {
+        "WRK_PATHS": str(paths),
+        "WRK_METHOD": operation.method,
+        "WRK_KEY": key_for(operation.paths[0]).get("X-API-Key", ""),
+        "WRK_BODY": json.dumps(operation.body) if operation.body else "",
+        "WRK_CLOSE": "" if load.keep_alive else "yes",
+    }
+    flags = [
+        f"-c{load.connections}",
+        "-t1",
+        f"-d{seconds or seconds_for(operation, load)}s",
+        "--timeout",
+        "10s",
+    ]
+    done = subprocess.run(
+        ["wrk", *flags, "-s", str(SCRIPT), to.url],
+        env={**os.environ, **environment},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    result = Result(**json.loads(done.stdout.splitlines()[-1]))
+    if result.failed:
+        raise RuntimeError(f"{to.name} failed {result.failed} × {operation.name}:\n{done.stdout}")
+    return result
