@@ -19,6 +19,7 @@ class Goal(NamedTuple):
         return value >= self.bound if self.sign == "≥" else value <= self.bound
 
 
+# Why some goals are hard. The report shows it where they are missed.
 COMMIT = (
     "The requests that are there together share one commit. What is left is each request's own "
     "time in Python: Chalice's gateway and our handlers. The profile below has each layer's share."
@@ -32,8 +33,16 @@ WORKERS = (
     "time, and each worker's group holds fewer requests than the group of a single process."
 )
 PAGES = (
-    "SQLite writes whole pages. Appends to different conversations share few of them, so a shared "
-    "commit saves the pages near the root of a table and the conversations' own."
+    "SQLite writes whole pages. Each conversation's messages have a page of their own, and so have "
+    "their ids in the index. Appends to different conversations share the other pages only."
+)
+PAGES_OF_STREAM = (
+    "SQLite writes whole pages to the log: those of the event, the stream and the conversation. A "
+    "checkpoint writes them to the file."
+)
+NEWEST = (
+    "Both read one run of neighbouring rows. Ours also checks whose conversation it is, in one "
+    "snapshot, and reads all fields of a message."
 )
 LAYERS = "The profile below has each layer's share."
 SYNC = "Each append waits for the same sync of the disk, which is most of the time of both."
@@ -124,6 +133,7 @@ GOALS = (
         "alternatives: newest 20, SQLiteSession",
         "≥",
         3,
+        NEWEST,
     ),
     Goal(
         "newest 20, in process: time of LangChain's history",
@@ -132,12 +142,20 @@ GOALS = (
         3,
     ),
     Goal("/api/v1 list, first page, large file against small", f"growth: {API_V1_PAGE}", "≤", 1.3),
-    Goal("/projects list, first page", f"growth: {PROJECTS_PAGE}", "≤", 1.3),
-    Goal("get", "growth: get, 10 messages", "≤", 1.3, CACHE),
-    Goal("append", "growth: append", "≤", 1.3, CACHE),
-    Goal("archive", "growth: archive", "≤", 1.3, CACHE),
+    Goal(
+        "/projects list, first page, large file against small", f"growth: {PROJECTS_PAGE}", "≤", 1.3
+    ),
+    Goal("get, large file against small", "growth: get, 10 messages", "≤", 1.3, CACHE),
+    Goal("append, large file against small", "growth: append", "≤", 1.3, CACHE),
+    Goal("archive, large file against small", "growth: archive", "≤", 1.3, CACHE),
     Goal("deep cursor against the first page", "growth: deep cursor against first page", "≤", 1.2),
-    Goal("deep skip against the first page", "growth: skip against first page", "≤", 20),
+    Goal(
+        "deep skip against the first page",
+        "growth: skip against first page",
+        "≤",
+        20,
+        "SQLite steps over each skipped row in the index.",
+    ),
     Goal(
         "import of app, against the twin",
         "cold: import",
@@ -147,7 +165,9 @@ GOALS = (
     ),
     Goal("memory after 100,000 requests against 1,000", "memory: growth", "≤", 1.01),
     Goal("last appends to a stream against the first", "streams: last against first", "≤", 1.1),
-    Goal("bytes written for one append to a stream", "streams: bytes", "≤", 20_000),
+    Goal(
+        "bytes written for one append to a stream", "streams: bytes", "≤", 20_000, PAGES_OF_STREAM
+    ),
 )
 
 

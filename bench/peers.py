@@ -65,7 +65,7 @@ def operations(database: Path) -> dict[str, Operation]:
             "/api/v1 list, 100 × 20",
             "GET",
             [f"{CONVERSATIONS}?project_id={READ_PROJECT}"],
-            slowest_seconds=0.08,
+            slowest_seconds=0.15,
         ),
         Operation(
             "/projects list, 100", "GET", [f"/projects/{READ_PROJECT}/conversations?limit=100"]

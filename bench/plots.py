@@ -1,12 +1,15 @@
-"""The plots: throughput, latency and growth, as PNGs."""
+"""The plots: throughput, latency and growth, as PNGs that fit README's width."""
 
+from collections.abc import Sequence
+from math import log10
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib import pyplot
 
-from .growth import APPEND, GET, Growth
+from .growth import API_V1_SKIP, APPEND, GET, Growth
 from .peers import TWINS, Comparison
+from .wrk import EIGHT
 
 mpl.use("Agg")
 pyplot.rcParams.update(
@@ -19,88 +22,107 @@ pyplot.rcParams.update(
         "axes.spines.right": False,
         "axes.grid": True,
         "axes.axisbelow": True,
+        "axes.titlelocation": "left",
         "grid.color": "#e6e6e6",
-        "legend.frameon": False,
     }
 )
-OURS, THEIRS = "#2364aa", ("#f2a65a", "#c8b8a6")
-GREY, SLOWEST = "#b9bec4", "#c4621d"
-COLOURS = {GET: OURS, APPEND: "#3a8f5c"}
-LOAD = "8 connections"
+BLUE, ORANGE, GREEN, GREY = "#2364aa", "#d9822b", "#3a8f5c", "#868d94"
+HIGHLIGHTED = {API_V1_SKIP: ORANGE, GET: BLUE, APPEND: GREEN}
+LABEL_GAP = 0.075  # between two labels, of the height of the plot
+LIGHT = 0.35  # opacity
 
 
 def throughput(found: list[Comparison], path: Path) -> None:
-    """Requests a second of each operation, over ours and both ways of the twin."""
-    shown = [each for each in found if each.load == LOAD]
+    """Requests a second of each operation, of ours and of both twins."""
+    shown = _shown(found)
     figure, panels = pyplot.subplots(1, len(shown))
-    figure.suptitle(f"Requests a second, {LOAD}", x=0.01, ha="left")
+    figure.suptitle(f"Requests a second, {EIGHT.name}", x=0.01, ha="left")
     labels = ("ours", *(f"FastAPI,\n{way}" for way in TWINS))
     for each, axes in zip(shown, panels, strict=True):
         rates = [each.typical(name) for name in ("ours", *TWINS)]
-        bars = axes.bar(labels, rates, color=(OURS, *THEIRS))
+        bars = axes.bar(labels, rates, color=(BLUE, GREY, GREY))
         axes.bar_label(bars, [f"{rate:,.0f}" for rate in rates], padding=2)
-        _label(axes, each)
+        _name(axes, each)
     _save(figure, path)
 
 
 def latency(found: list[Comparison], path: Path) -> None:
-    """The median and the 99th percentile, ours beside the faster twin."""
-    shown = [each for each in found if each.load == LOAD]
+    """The median and the 99th percentile, of ours and of the faster twin."""
+    shown = _shown(found)
     figure, panels = pyplot.subplots(1, len(shown))
-    figure.suptitle(
-        f"Milliseconds until the answer, median (full) and 99th percentile (light), {LOAD}",
-        x=0.01,
-        ha="left",
-    )
+    title = f"Milliseconds until the answer: median (dark) – 99th percentile (light), {EIGHT.name}"
+    figure.suptitle(title, x=0.01, ha="left")
     for each, axes in zip(shown, panels, strict=True):
-        for label, name, colour in (("ours", "ours", OURS), ("FastAPI", each.twin, THEIRS[0])):
+        for label, name, colour in (("ours", "ours", BLUE), ("FastAPI", each.twin, GREY)):
             p50, p99 = (each.typical(name, field) for field in ("p50", "p99"))
-            axes.bar_label(axes.bar(label, p99, color=colour, alpha=0.3), [f"{p99:,.0f}"])
-            axes.bar_label(axes.bar(label, p50, color=colour), [f"{p50:,.1f}"], padding=1)
-        _label(axes, each)
+            bar = axes.bar(label, p99, color=colour, alpha=LIGHT)
+            axes.bar(label, p50, color=colour)
+            axes.bar_label(bar, [f"{_short(p50)} – {_short(p99)}"], padding=2, fontsize=8)
+        _name(axes, each)
     _save(figure, path)
 
 
 def growth(found: list[Growth], path: Path) -> None:
-    """Each operation's time relative to that on the smallest file, named at the ends."""
-    figure, axes = pyplot.subplots()
-    ends = {
-        each.operation: each.typical(each.sizes[-1]) / each.typical(each.sizes[0]) for each in found
+    """Each operation's time relative to that on the smallest file, named where its line ends."""
+    sizes = found[0].sizes
+    times = {
+        each.operation: [each.typical(size) / each.typical(sizes[0]) for size in sizes]
+        for each in found
     }
-    slowest = max(ends, key=ends.__getitem__)
-    for each in found:
-        colour = COLOURS.get(each.operation, SLOWEST if each.operation == slowest else GREY)
-        start = each.typical(each.sizes[0])
-        times = [each.typical(size) / start for size in each.sizes]
-        is_named = colour != GREY
-        axes.plot(each.sizes, times, color=colour, linewidth=2 if is_named else 1, zorder=is_named)
-        if is_named:
-            label = f"{each.operation}, {times[-1]:.2f} ×"
-            offset = {GET: (6, 7), APPEND: (6, -9)}.get(each.operation, (6, -1))
-            axes.annotate(
-                label, (each.sizes[-1], times[-1]), offset, textcoords="offset points", color=colour
-            )
-    others = [value for name, value in ends.items() if name not in COLOURS and name != slowest]
+    figure, axes = pyplot.subplots()
+    labels = []
+    for name, line in times.items():
+        colour = HIGHLIGHTED.get(name, GREY)
+        width, order = (2, 3) if name in HIGHLIGHTED else (1, 2)
+        axes.plot(sizes, line, "o-", color=colour, linewidth=width, markersize=4, zorder=order)
+        if name in HIGHLIGHTED:
+            labels.append((line[-1], f"{name}, {line[-1]:.2f} ×", colour))
+    others = [line[-1] for name, line in times.items() if name not in HIGHLIGHTED]
+    range_of_others = f"{min(others):.2f} to {max(others):.2f} ×"
+    labels.append((_middle(others), f"{len(others)} others, {range_of_others}", GREY))
+    every = [value for line in times.values() for value in line]
+    _relative_scale(axes, min(every), max(every))
     axes.set_xscale("log")
-    axes.set_yscale("log")
-    top = max(2.0, 1.3 * max(ends.values()))
-    axes.set_ylim(min(0.5, 0.8 * min(ends.values())), top)
-    ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100) if tick <= top]
-    axes.set_yticks(ticks, [f"{tick:g} ×" for tick in ticks])
     axes.minorticks_off()
-    axes.set_xticks(found[0].sizes, [f"{size:,}" for size in found[0].sizes])
-    axes.set_xlim(found[0].sizes[0], found[0].sizes[-1] * 12)
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.set_xlabel("conversations")
-    axes.set_title(
-        "Time of a request as conversations grow, relative to the smallest file. "
-        f"Grey: {len(others)} others, {min(others):.2f} to {max(others):.2f} ×",
-        loc="left",
-        fontsize=9,
-    )
+    axes.set_title("Time of a request as conversations grow, relative to the smallest file")
+    _label_ends(axes, labels)
     _save(figure, path)
 
 
-def _label(axes: pyplot.Axes, shown: Comparison) -> None:
+def _relative_scale(axes: pyplot.Axes, lowest: float, highest: float) -> None:
+    """A log axis that holds all values, and at least from a half to twice."""
+    bottom, top = min(0.5, lowest / 1.2), max(2, highest * 1.2)
+    axes.set_yscale("log")
+    axes.set_ylim(bottom, top)
+    ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if bottom <= tick <= top]
+    axes.set_yticks(ticks, [f"{tick:g} ×" for tick in ticks])
+
+
+def _label_ends(axes: pyplot.Axes, labels: Sequence[tuple[float, str, str]]) -> None:
+    """Write each label at the height of its value, or as near above the one below as it fits."""
+    bottom, top = (log10(limit) for limit in axes.get_ylim())
+    least = 0.0
+    for value, text, colour in sorted(labels):
+        height = max((log10(value) - bottom) / (top - bottom), least)
+        least = height + LABEL_GAP
+        axes.text(1.02, height, text, color=colour, va="center", transform=axes.transAxes)
+
+
+def _middle(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2]
+
+
+def _short(milliseconds: float) -> str:
+    return f"{milliseconds:,.0f}" if milliseconds >= 10 else f"{milliseconds:.1f}"
+
+
+def _shown(found: list[Comparison]) -> list[Comparison]:
+    return [each for each in found if each.load == EIGHT.name]
+
+
+def _name(axes: pyplot.Axes, shown: Comparison) -> None:
     axes.set_title(shown.operation.replace(", ", ",\n"), fontsize=9)
     axes.set_yticks([])
     axes.grid(False)

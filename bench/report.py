@@ -70,7 +70,7 @@ GOAL_HEADER = ["measure", "goal", "measured", ""]
 def _goals(judged: list[tuple[Goal, float]]) -> list[str]:
     missed: dict[str, list[str]] = {}
     for goal, value in judged:
-        if not goal.is_met_by(value):
+        if goal.why and not goal.is_met_by(value):
             missed.setdefault(goal.why, []).append(goal.label)
     reasons = [f"- {'; '.join(labels)}: {why}" for why, labels in missed.items()]
     why = ["Why some are missed:", "\n".join(reasons)] if reasons else []

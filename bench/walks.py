@@ -24,7 +24,7 @@ PROJECT_ID = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 
 
 class Walk:
-    """The files that control enters while it is on."""
+    """A profiler for `sys.setprofile`: the files of the project that control enters."""
 
     def __init__(self) -> None:
         self.entered: list[str] = []
@@ -42,8 +42,8 @@ class Walk:
             self._current = self._stack.pop()
 
     @property
-    def steps(self) -> int:
-        """Each file that is entered is left again, but for the last one."""
+    def walks(self) -> int:
+        """Entries and returns. The last return leaves the project, so it does not count."""
         return 2 * len(self.entered) - 1
 
 
@@ -102,7 +102,7 @@ def measure() -> None:
     def walk(name: str, method: str, path: str, body: Any = None) -> None:
         taken = Walk()
         send(method, path, body, taken)
-        print(f"{name:30} {taken.steps:4} in {len(set(taken.entered))} files")
+        print(f"{name:30} {taken.walks:5} in {len(set(taken.entered))} files")
 
     def create() -> str:
         return str(json.loads(send("POST", CONVERSATIONS, {"project_id": PROJECT_ID}))["id"])
@@ -126,6 +126,7 @@ def measure() -> None:
     for _ in range(2):
         send("GET", silence())
         send("POST", "/api/v1/chat", chat())
+    print(f"{'request':30} walks")
     walk("create", "POST", CONVERSATIONS, {"project_id": PROJECT_ID, "title": "Planning"})
     walk("follow", "GET", begin_stream())
     walk("follow after a silent writer", "GET", silence())

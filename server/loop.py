@@ -21,7 +21,6 @@ from functools import partial
 
 from db.engine.database import database, keeps_connection, release, write_patience
 from db.engine.group_commit import Group
-from db.errors import Unavailable
 from handlers.http.logs import log
 
 from .connection import Connection
@@ -229,7 +228,7 @@ class Loop:
             group = Group(store)
             if not group.begin(wait):
                 return None
-        except Unavailable as error:
+        except Exception as error:  # the database is away, or broken
             return self._failed([(each, None) for each in connections], error)
         try:
             for connection in connections:
@@ -237,16 +236,16 @@ class Loop:
                 (dependent if wrote else answered).append((connection, response))
             if dependent:
                 group.commit()
-        except Unavailable as error:
+        except Exception as error:  # the commit failed
             dependent = self._failed(dependent, error)
         finally:
             group.end()
         return answered + dependent
 
     def _failed(
-        self, answers: Iterable[tuple[Connection, GatewayResponse | None]], error: Unavailable
+        self, answers: Iterable[tuple[Connection, GatewayResponse | None]], error: Exception
     ) -> list[Answered]:
-        """The 503s in the place of these answers."""
+        """The problems in the place of these answers: a 503 each, or a 500 if it is our fault."""
         return [
             (each, self._gateway.failed(each.request, error, instead_of))  # type: ignore[arg-type]
             for each, instead_of in answers

@@ -1,4 +1,4 @@
-"""Tests, by the system calls of the server, that no answer to a write leaves before its sync."""
+"""Tests with strace that the server syncs a write before it sends the answer."""
 
 import re
 import shutil
@@ -20,14 +20,14 @@ BODY = b'{"project_id": "%s"}' % PROJECT.encode()
 CREATE = b"POST /api/v1/conversations HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(BODY)
 BATCHES = [1, 2, 3, 5, 8, 13, 21, 34, 50]
 
-# Of lines such as: 42 recvfrom(9<socket:[17]>, "POST /api…", 262144, 0, NULL, NULL) = 98
+# It matches lines such as: 42 recvfrom(9<socket:[17]>, "POST /api…", 262144, 0, NULL, NULL) = 98
 CALL = re.compile(
     r"(?:\[pid +)?(?P<thread>\d+)\]? +(?P<name>\w+)\((?P<file>\d+<[^>]*>)(?P<rest>.*)"
 )
 
 
 class TracedServer(Server):
-    """A server whose system calls strace writes into a file."""
+    """A server with strace, which writes its system calls into a file."""
 
     def __init__(self, database_url: str, trace: Path) -> None:
         super().__init__(database_url)
@@ -58,7 +58,7 @@ def server(tmp_path: Path) -> Iterator[TracedServer]:
 
 
 def create_together(server: Server, count: int) -> None:
-    """Send so many requests at the same moment, each on its own connection."""
+    """Send `count` requests at the same moment, each on its own connection."""
     with ExitStack() as stack:
         address = ("127.0.0.1", server.port)
         clients = [

@@ -82,7 +82,7 @@ def show_scope(caller: AnyCaller, project_id: Text) -> list[str | None]:
 @app.route("/projects/{project_id}/news", methods=["GET"], content_types=ANY)
 @endpoint(waits=True)
 def wait_for_news(caller: AnyCaller, project_id: Text) -> None:
-    """Wait."""
+    """Wait for news of a project."""
 
 
 counted: list[str] = []

@@ -1,4 +1,4 @@
-"""One commit for the writes of several requests: what each of them is told, and what is stored."""
+"""Tests group commit: several requests share one commit, and each gets its own answer."""
 
 import json
 import sqlite3
@@ -42,7 +42,7 @@ def start(title: str) -> Any:
 
 
 def titles(store: SqliteStore) -> list[str]:
-    """What another connection sees."""
+    """Return the titles that another connection sees."""
     with closing(sqlite3.connect(store.place)) as other:
         return [title for (title,) in other.execute("SELECT title FROM conversation ORDER BY id")]
 
@@ -61,7 +61,7 @@ def test_a_request_that_writes_nothing_does_not_depend_on_the_commit(group: Grou
         group.run(lambda: conversations.find(EVERYTHING, PROJECT))
 
 
-def test_a_write_that_fails_undoes_itself_alone(store: SqliteStore, group: Group):
+def test_a_write_that_fails_undoes_only_itself(store: SqliteStore, group: Group):
     first, _ = group.run(lambda: start("first"))
     group.run(lambda: messages.append(EVERYTHING, first.id, [Draft("user", "kept")]))
     bad = Draft("user", [{"not JSON": 1j}])
@@ -86,7 +86,7 @@ def test_a_group_that_is_not_committed_leaves_nothing(store: SqliteStore):
     assert titles(store) == ["later"]
 
 
-def test_a_group_that_sqlite_took_back_fails_and_stores_nothing_more(
+def test_a_group_that_sqlite_rolled_back_fails_and_stores_nothing_more(
     store: SqliteStore, group: Group
 ):
     group.run(lambda: start("lost"))
@@ -130,7 +130,7 @@ def test_a_silent_writers_message_is_finished_in_the_group(group: Group, configu
     assert messages.find(EVERYTHING, row.id, message.id).status == "incomplete"
 
 
-# The loop: a batch of requests that are there at the same moment.
+# The loop with a batch of requests that arrive at the same moment
 
 
 class Batch:
@@ -148,7 +148,7 @@ class Batch:
 
 
 class Asking:
-    """As much of a connection as the loop needs to answer its request."""
+    """The part of a connection that the loop needs to answer its request."""
 
     def __init__(self, request: GatewayRequest) -> None:
         self.request = request
@@ -184,7 +184,7 @@ def patch(id: str, title: str, version: str) -> GatewayRequest:
 
 
 def fail(batch: Batch, id: str, monkeypatch: pytest.MonkeyPatch, how: str) -> GatewayRequest:
-    """A request that fails in this way."""
+    """Return a request that fails in the way that `how` names."""
     if how == "a crash of the handler":
         view = app.routes[f"{CONVERSATIONS}/{{conversation_id}}/messages"]["POST"].view_function
         function = view.endpoint.function
@@ -194,11 +194,11 @@ def fail(batch: Batch, id: str, monkeypatch: pytest.MonkeyPatch, how: str) -> Ga
             raise RuntimeError("crash")
 
         monkeypatch.setattr(view.endpoint, "function", crash)
-        # With a key, handler and write are one transaction.
+        # With a key, the handler and its write share one transaction.
         message = {"role": "user", "content": "lost"}
         return post(f"{CONVERSATIONS}/{id}/messages", message, idempotency_key="k")
     if how == "a constraint":
-        ids = iter([new_id(), id, new_id()])  # of the conversations before, here and after
+        ids = iter([new_id(), id, new_id()])  # for the conversations before, this one, and after
         monkeypatch.setattr(conversations, "new_id", lambda: next(ids))
         return create("lost")
     return {
@@ -220,7 +220,7 @@ def fail(batch: Batch, id: str, monkeypatch: pytest.MonkeyPatch, how: str) -> Ga
         ("a crash of the handler", 500),
     ],
 )
-def test_the_others_are_as_if_the_one_that_fails_had_not_been(
+def test_a_request_that_fails_does_not_affect_the_others(
     batch: Batch, store: SqliteStore, monkeypatch: pytest.MonkeyPatch, how: str, status: int
 ):
     (first,) = batch.send(create("first", idempotency_key="used"))
@@ -262,7 +262,7 @@ def test_pieces_of_one_stream_in_a_batch_are_appended_in_order(batch: Batch):
     assert messages.find(EVERYTHING, made.json["id"], opened.json["id"]).content == "Hello"
 
 
-def test_if_the_commit_fails_all_that_wrote_get_the_503_and_nothing_is_there(
+def test_if_the_commit_fails_all_writers_get_a_503_and_nothing_is_stored(
     batch: Batch, monkeypatch: pytest.MonkeyPatch
 ):
     batch.send(create("there"))
@@ -287,7 +287,7 @@ def test_if_the_commit_fails_all_that_wrote_get_the_503_and_nothing_is_there(
     assert (again.status, "idempotent-replayed" in again.headers) == (201, False)
 
 
-def test_a_disk_that_is_full_takes_the_batch_back_and_later_writes_succeed(
+def test_a_full_disk_rolls_the_batch_back_and_later_writes_succeed(
     batch: Batch, store: SqliteStore
 ):
     batch.send(create("there"))

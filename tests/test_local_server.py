@@ -307,7 +307,7 @@ def test_the_gateway_passes_authorization_on_unless_it_is_not_ascii(
 
 @contextmanager
 def another_process_writes(path: str, how: str) -> Iterator[None]:
-    """Hold the lock that another process holds while it writes."""
+    """Hold the lock of another process that writes."""
     if how == "through our store":
         other = SqliteStore(path)
         with other.writer:

@@ -40,7 +40,7 @@ class Group:
             return False
         try:
             self._begin(wait)
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             self._store.writer.release()
             if not wait and error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
                 return False
