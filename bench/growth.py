@@ -1,32 +1,22 @@
 """Growth: the same requests on 1,000 conversations and on 1,000,000, with ten messages each."""
 
-import hashlib
 import json
-import os
 import random
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from itertools import cycle
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 from db.engine.database import database
-from db.upkeep.schema import DIRECTORY
 
-from . import data
-from .data import CONVERSATIONS, TEXTS, Batch, fill, ids, project, use
+from .data import CONVERSATIONS, TEXTS, ids, use
+from .growth_files import ARCHIVED_CONVERSATIONS, CREATED_PROJECT, LARGE_PROJECT, file_of
 from .inprocess import Gateway
 from .options import Options, Section, Step
 from .timing import Call, microseconds
 
-LARGE_PROJECT = project(1)  # has every second conversation; 19 others share the rest
-PROJECTS = [each for number in range(2, 21) for each in (LARGE_PROJECT, project(number))]
-USERS: list[str | None] = [f"user-{number}" for number in range(100)]
-CREATED_PROJECT = project(99)
 DEPTH_ROWS = 100_000
-ARCHIVED_CONVERSATIONS = 100  # the oldest
 PROJECT_PATH = f"/projects/{LARGE_PROJECT}/conversations"
 PROJECTS_LIST = f"{PROJECT_PATH}?limit=20"
 API_V1_LIST = f"{CONVERSATIONS}?project_id={LARGE_PROJECT}&limit=20"
@@ -108,7 +98,7 @@ def measure(options: Options, step: Step) -> list[Growth]:
     gateway = Gateway()
     stores, calls = {}, {}
     for size in options.sizes:
-        path = dataset(size, options.cache)
+        path = file_of(size, options.cache)
         stores[size] = use(path)
         calls[size] = operations(path, gateway)
         step(f"{size:,} conversations")
@@ -131,21 +121,6 @@ def measure(options: Options, step: Step) -> list[Growth]:
     return found
 
 
-def dataset(size: int, cache: Path) -> Path:
-    """The file with that many conversations. A million take a few minutes the first time."""
-    batch = Batch(PROJECTS, USERS, size, 10, archived=ARCHIVED_CONVERSATIONS)
-    path = cache / f"{size}-{_fingerprint(batch)}.db"
-    if not path.exists():
-        for outdated in cache.glob(f"{size}-*"):
-            outdated.unlink()
-        unfinished = path.with_suffix(".part")
-        fill(unfinished, batch)
-        unfinished.rename(path)
-        os.sync()
-    _undo(path)
-    return path
-
-
 def _warm(path: Path) -> None:
     """Read the file into the operating system's cache, which drops what is long unused."""
     with path.open("rb") as file:
@@ -153,31 +128,10 @@ def _warm(path: Path) -> None:
             pass
 
 
-def _undo(path: Path) -> None:
-    """Undo what an earlier run has created and archived."""
-    first = ids(path, LARGE_PROJECT)[ARCHIVED_CONVERSATIONS]
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("DELETE FROM conversation WHERE project_id = ?", [CREATED_PROJECT])
-        connection.execute(
-            "UPDATE conversation SET is_archived = 0 "
-            "WHERE project_id = ? AND id >= ? AND is_archived = 1",
-            [LARGE_PROJECT, first],
-        )
-
-
-def _fingerprint(batch: Batch) -> str:
-    """A hash of all that decides what is in a file."""
-    digest = hashlib.sha256(repr(batch).encode())
-    for source in (Path(data.__file__), *sorted(DIRECTORY.glob("*.py"))):
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:12]
-
-
 def section(found: list[Growth]) -> Section:
     sizes = found[0].sizes
     first, last = sizes[0], sizes[-1]
     by_name = {each.operation: each for each in found}
-
     depth = depth_in(last // 2)
 
     def at_last(name: str, to: str) -> float:
