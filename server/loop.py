@@ -168,7 +168,7 @@ class Loop:
         for connection in asking:
             request = connection.request
             assert request is not None  # noqa: S101 - that is why it is among them
-            if _is_server() or self._gateway.waits(request):
+            if _is_on_database_server() or self._gateway.waits(request):
                 self._answer_aside(connection)
             elif request.method in SAFE_METHODS:
                 self._send(connection, self._response(connection))
@@ -293,6 +293,6 @@ class Loop:
             self._send(connection, response)
 
 
-def _is_server() -> bool:
+def _is_on_database_server() -> bool:
     """Whether the rows are on a database server: then each request waits, and needs a thread."""
     return database.obj is not None and database.obj.engine != "sqlite"

@@ -21,6 +21,13 @@ database = DatabaseProxy()
 # writes bears this time. Outside of a transaction there is none, and `get` raises LookupError.
 transaction_time: ContextVar[str] = ContextVar("transaction_time")
 
+# Set on a thread that answers one request after another: to open and close a connection for each of
+# them takes 15 µs.
+keeps_connection: ContextVar[bool] = ContextVar("keeps_connection", default=False)
+
+# Seconds for which a write on this thread waits for others. None: as long as the store says.
+write_patience: ContextVar[float | None] = ContextVar("write_patience", default=None)
+
 # What a driver raises, by Peewee's names, when the database is busy, away or broken.
 DRIVER_ERRORS = (OperationalError, InterfaceError)
 
@@ -84,14 +91,6 @@ def driver_errors() -> Iterator[None]:
         yield
     except DRIVER_ERRORS as error:
         raise Unavailable(str(error)) from error
-
-
-# Set on a thread that answers one request after another: to open and close a connection for each of
-# them takes 15 µs.
-keeps_connection: ContextVar[bool] = ContextVar("keeps_connection", default=False)
-
-# Seconds for which a write on this thread waits for others. None: as long as the store says.
-write_patience: ContextVar[float | None] = ContextVar("write_patience", default=None)
 
 
 def release() -> None:

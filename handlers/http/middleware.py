@@ -52,10 +52,7 @@ def serve(request: Request, get_response: Callable[[Request], Response]) -> Resp
 
 def failure(error: Exception, request_id: str) -> Response:
     """The whole response to a request that failed outside of the app, as at its commit."""
-    response = problem_response(error, request_id)
-    response.headers.update(CORS_HEADERS)
-    response.headers[REQUEST_ID] = request_id
-    return response
+    return _with_common_headers(problem_response(error, request_id), request_id)
 
 
 def _refuse_other_routes(request: Request) -> None:
@@ -71,11 +68,15 @@ def _finished(request: Request, response: Response, request_id: str) -> Response
         response = chalice_problem(response, request_id)
     if os.environ.get(ON_LAMBDA) and _is_too_large(response.body):
         response = _too_large(request_id)
+    if request.method == "HEAD":
+        response.body = ""
+    return _with_common_headers(response, request_id)
+
+
+def _with_common_headers(response: Response, request_id: str) -> Response:
     if "Access-Control-Allow-Origin" not in response.headers:
         response.headers.update(CORS_HEADERS)
     response.headers[REQUEST_ID] = request_id
-    if request.method == "HEAD":
-        response.body = ""
     return response
 
 
