@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from http.client import HTTPResponse
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import pytest
 
 from handlers.http.headers import RESPONSE_HEADERS
 
-from .support.clients import Api, OverHttp, assert_problem, curl
+from .support.clients import Api, assert_problem, curl, open_api
 from .support.processes import PATIENCE, ROOT, ProductionServer, Server
 from .support.world import PROJECT
 
@@ -52,9 +52,8 @@ def server(served_by: str, url: str, key: str) -> Iterator[Server]:
 @pytest.fixture
 def api(server: Server) -> Iterator[Api]:
     """A client without a key, because the `dev` stage needs none."""
-    transport = OverHttp(server.port)
-    with closing(transport.connection):
-        yield Api(transport)
+    with open_api(server.port) as api:
+        yield api
 
 
 def test_the_documented_curl_lines_of_api_v1_work_as_printed(server: Server):
@@ -203,9 +202,7 @@ def test_text_survives_the_wire(api: Api, key: str):
 
 def test_eight_concurrent_clients_each_read_what_they_wrote(server: Server):
     def create_and_read(number: int) -> bool:
-        transport = OverHttp(server.port)
-        with closing(transport.connection):
-            api = Api(transport)
+        with open_api(server.port) as api:
             titles = [f"{number}-{n}" for n in range(20)]
             made = [api.post(CONVERSATIONS, {"project_id": PROJECT, "title": t}) for t in titles]
             read = [api.get(answer.headers["location"]).json["title"] for answer in made]
@@ -251,9 +248,7 @@ def test_two_hundred_writes_do_not_restart_the_server(tmp_path: Path):
     # Chalice restarts when it sees new bytecode, so compile before the first start.
     assert compileall.compile_dir(project, quiet=1)
     with bare_chalice_local(project, tmp_path) as (port, output):
-        transport = OverHttp(port)
-        with closing(transport.connection):
-            api = Api(transport)
+        with open_api(port) as api:
             for _ in range(200):
                 assert api.post(CONVERSATIONS, {"project_id": PROJECT}).status == 201
                 time.sleep(0.005)  # the reloader looks once a second, so the writes last one

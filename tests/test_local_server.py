@@ -25,7 +25,7 @@ from server import install
 from server.gateway import Gateway, GatewayRequest
 from server.local import LocalServer
 
-from .support.clients import Answer, Api, OverHttp, assert_problem
+from .support.clients import Answer, Api, assert_problem, open_api
 from .support.model_server import ModelServer, Reply
 from .support.processes import PATIENCE
 from .support.world import PROJECT
@@ -81,9 +81,8 @@ def connect(port: int) -> Iterator[Connect]:
 
 @pytest.fixture
 def api(port: int) -> Iterator[Api]:
-    transport = OverHttp(port)
-    with closing(transport.connection):
-        yield Api(transport)
+    with open_api(port) as api:
+        yield api
 
 
 def answer(connection: socket.socket) -> tuple[int, Any]:
@@ -183,9 +182,8 @@ def test_followers_wait_and_keep_nobody_waiting(port: int, api: Api):
     path = api.post(CONVERSATIONS, {"project_id": PROJECT}).headers["location"]
 
     def follow(_: int) -> Answer:
-        transport = OverHttp(port)
-        with closing(transport.connection):
-            return Api(transport).get(f"{path}/events", wait=20)
+        with open_api(port) as follower:
+            return follower.get(f"{path}/events", wait=20)
 
     with ThreadPoolExecutor(20) as pool:
         following = [pool.submit(follow, number) for number in range(20)]
@@ -206,10 +204,9 @@ def test_a_slow_model_keeps_nobody_waiting(port: int, api: Api, model: ModelServ
 
     model.script = hesitate
     id = api.post(CONVERSATIONS, {"project_id": PROJECT}).json["id"]
-    transport = OverHttp(port)
-    with closing(transport.connection), ThreadPoolExecutor(1) as pool:
+    with open_api(port) as talker, ThreadPoolExecutor(1) as pool:
         body = {"conversation_id": id, "content": "Hi"}
-        chatting = pool.submit(lambda: Api(transport).post("/api/v1/chat", body))
+        chatting = pool.submit(lambda: talker.post("/api/v1/chat", body))
         assert asked.wait(PATIENCE)
         assert api.get(f"{CONVERSATIONS}/{id}").json["messages"][0]["content"] == "Hi"
         told.set()
@@ -325,10 +322,9 @@ def test_a_locked_file_keeps_writers_waiting_and_no_reader(
     path = api.post(CONVERSATIONS, {"project_id": PROJECT}).headers["location"]
 
     def append(number: int) -> int:
-        transport = OverHttp(port)
-        with closing(transport.connection):
+        with open_api(port) as writer:
             message = {"role": "user", "content": str(number)}
-            return Api(transport).post(f"{path}/messages", message).status
+            return writer.post(f"{path}/messages", message).status
 
     with ThreadPoolExecutor(8) as pool:
         with another_process_writes(store.place, how):

@@ -9,7 +9,7 @@ from http.client import HTTPConnection, HTTPResponse
 
 import pytest
 
-from .support.clients import Answer, Api, OverHttp, assert_problem
+from .support.clients import Answer, Api, OverHttp, assert_problem, open_api
 from .support.processes import ProductionServer, append_messages
 from .support.world import PROJECT
 
@@ -27,9 +27,8 @@ def server(url: str, key: str) -> Iterator[ProductionServer]:
 @pytest.fixture
 def api(server: ProductionServer) -> Iterator[Api]:
     """A client without a key, because this server needs none."""
-    transport = OverHttp(server.port)
-    with closing(transport.connection):
-        yield Api(transport)
+    with open_api(server.port) as api:
+        yield api
 
 
 @pytest.fixture
@@ -115,10 +114,8 @@ def test_an_unknown_path_is_the_same_with_a_non_ascii_header(api: Api):
 
 
 def test_a_key_is_required_by_default(url: str):
-    with ProductionServer(url, workers=1) as server:
-        transport = OverHttp(server.port)
-        with closing(transport.connection):
-            assert_problem(Api(transport).get(CONVERSATIONS), 401, "unauthenticated")
+    with ProductionServer(url, workers=1) as server, open_api(server.port) as stranger:
+        assert_problem(stranger.get(CONVERSATIONS), 401, "unauthenticated")
 
 
 def test_a_server_that_is_told_to_end_answers_first(url: str):

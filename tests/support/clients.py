@@ -2,8 +2,8 @@
 
 import json
 import shlex
-from collections.abc import Mapping
-from contextlib import closing, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
 from http.client import HTTPConnection
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlencode
@@ -103,6 +103,14 @@ class Api:
 
     def delete(self, path: str, **rest: Any) -> Answer:
         return self.request("DELETE", path, **rest)
+
+
+@contextmanager
+def open_api(port: int) -> Iterator[Api]:
+    """A client with a connection of its own, and without a key."""
+    transport = OverHttp(port)
+    with closing(transport.connection):
+        yield Api(transport)
 
 
 def curl(line: str, port: int) -> Answer:
