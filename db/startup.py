@@ -5,7 +5,7 @@ import threading
 from typing import NamedTuple
 
 from .engine.connect import Store, store_at
-from .engine.database import database, driver_errors
+from .engine.database import database, driver_errors, write_patience
 from .engine.sqlite import SqliteStore
 from .errors import Unavailable
 from .settings import Settings, settings
@@ -55,7 +55,12 @@ def open_once() -> None:
     if database.obj is None:
         with _opening:
             if database.obj is None:
-                log.info("The database is %s", open_store(settings()).place)
+                # Another process may be making the tables. Nobody is answered before that is done.
+                hurry = write_patience.set(None)
+                try:
+                    log.info("The database is %s", open_store(settings()).place)
+                finally:
+                    write_patience.reset(hurry)
 
 
 def health() -> Health:

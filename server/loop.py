@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 
+from db import startup
 from db.engine.database import database, keeps_connection, release, write_patience
 from db.engine.group_commit import Group
 from handlers.http.logs import log
@@ -219,13 +220,11 @@ class Loop:
 
     def _write_together(self, connections: list[Connection], wait: bool) -> list[Answered] | None:
         """The answers to requests whose writes were committed. None if the lock is taken."""
-        store = database.obj
-        if store is None:  # the first request opens it
-            return [(each, self._response(each)) for each in connections]
         answered: list[Answered] = []
         dependent: list[Answered] = []  # on the commit
         try:
-            group = Group(store)
+            startup.open_once()
+            group = Group(database.obj)
             if not group.begin(wait):
                 return None
         except Exception as error:  # the database is away, or broken

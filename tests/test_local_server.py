@@ -18,6 +18,7 @@ from chalice.config import Config
 from chalice.local import LocalDevServer
 
 from app import app
+from db.engine.database import database
 from db.engine.sqlite import SqliteStore
 from db.engine.writer_lock import WriterLock
 from handlers.http.logs import log
@@ -339,6 +340,25 @@ def test_a_locked_file_keeps_writers_waiting_and_no_reader(
     assert eventually(lambda: threads_aside() == 0)
 
 
+def test_a_process_whose_first_request_is_a_write_waits_for_the_lock(
+    port: int, store: SqliteStore, configure: Callable[..., None]
+):
+    configure(database_url=f"sqlite:///{store.place}", require_api_key="false")
+
+    def create() -> int:
+        with open_api(port) as writer:
+            return writer.post(CONVERSATIONS, {"project_id": PROJECT}).status
+
+    with ThreadPoolExecutor(1) as pool:
+        database.initialize(None)
+        with another_process_writes(store.place, "through our store"):
+            writing = pool.submit(create)
+            assert eventually(lambda: threads_aside() == 1)
+        assert writing.result() == 201
+    database.obj.close_all()
+    database.initialize(store)
+
+
 def test_a_file_that_stays_locked_is_a_503_in_time(port: int, api: Api, store: SqliteStore):
     assert api.post(CONVERSATIONS, {"project_id": PROJECT}).status == 201
     store.writer = WriterLock(f"{store.place}-lock", patience=0.1)
@@ -356,6 +376,7 @@ def test_a_read_that_has_to_finish_a_message_in_a_locked_file_is_a_503_at_once(
     opened = {"role": "assistant", "content": "", "status": "in_progress"}
     assert api.post(f"{path}/messages", opened).status == 201
     configure(stream_timeout=1e-3)
+    time.sleep(0.01)
     for how in ("through our store", "by another program"):
         with another_process_writes(store.place, how):
             started = time.monotonic()
