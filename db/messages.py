@@ -1,6 +1,7 @@
 """Messages: append at the end of a conversation, find, page, edit and remove them."""
 
 import json
+from bisect import bisect
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from .models import (
     MESSAGE,
     MESSAGE_COLUMNS,
     Content,
+    ConversationRow,
     EventRow,
     Message,
     MessageRow,
@@ -102,10 +104,10 @@ def page_for(
 
     `after` and `before` follow the order asked for. Raises ConversationNotFound.
     """
-    conversations.find(scope, conversation_id)
+    conversation = conversations.find(scope, conversation_id)
     # Read away from the cursor, then put the rows into the order asked for.
     upwards = bool(before) if descending else not before
-    bound = _position_of(conversation_id, upwards, after or before)
+    bound = _position_of(conversation, upwards, after or before)
     found = _page(upwards)(conversation_id, bound, limit + 1).fetchall()
     rows = MessageRow.decoded(found[:limit])
     if upwards == descending:
@@ -210,14 +212,26 @@ def _length_of_text(content: Content) -> int:
     return len(content)
 
 
-def _position_of(conversation_id: str, upwards: bool, cursor: str | None) -> int:
+def _position_of(conversation: ConversationRow, upwards: bool, cursor: str | None) -> int:
     """The position behind which a page begins.
 
     Ids grow with positions, so a cursor whose message is gone still has its place: between its
     neighbours.
     """
-    found = _beside(upwards)(conversation_id, cursor).fetchone() if cursor else None
-    return found[0] if found else 0 if upwards else MAX_POSITION
+    if cursor is None:
+        return 0 if upwards else MAX_POSITION
+    found = _position(conversation.id, cursor).fetchone()
+    if found is not None:
+        return int(found[0])
+    positions = range(1, conversation.version + 1)
+    older = bisect(positions, cursor, key=lambda position: _id_from(conversation.id, position))
+    return older if upwards else older + 1
+
+
+def _id_from(conversation_id: str, position: int) -> str:
+    """The id of the first message from a position on, or what is greater than any id."""
+    found = _first_from(conversation_id, position).fetchone()
+    return str(found[0]) if found else conversations.AFTER_ALL_IDS
 
 
 _insert = insertion(Message, MessageRow._fields)
@@ -255,18 +269,23 @@ def _page(upwards: bool) -> prepared:
     return prepared(build)
 
 
-@cache
-def _beside(upwards: bool) -> prepared:
-    """The position of a message, or of its neighbour if it is gone."""
+@prepared
+def _position(conversation_id: Any, id: Any) -> Any:
+    """Where a message stands."""
+    return Message.select(Message.position).where(
+        Message.conversation_id == conversation_id, Message.id == id
+    )
 
-    def build(conversation_id: Any, id: Any) -> Any:
-        compare = Message.id <= id if upwards else Message.id >= id
-        order = Message.id.desc() if upwards else Message.id.asc()
-        query = Message.select(Message.position)
-        query = query.where(Message.conversation_id == conversation_id, compare)
-        return query.order_by(order).limit(1)
 
-    return prepared(build)
+@prepared
+def _first_from(conversation_id: Any, position: Any) -> Any:
+    """The first message from a position on."""
+    return (
+        Message.select(Message.id)
+        .where(Message.conversation_id == conversation_id, Message.position >= position)
+        .order_by(Message.position)
+        .limit(1)
+    )
 
 
 @prepared

@@ -159,7 +159,9 @@ class Message(Model):
         primary_key = CompositeKey("conversation_id", "position")
         without_rowid = True
         constraints = [IN_CONVERSATION]
-        indexes = ((("conversation_id", "id"), True),)
+        # The id comes first: the newest ids lie on one page of the index, which all appends share.
+        # With the conversation first, each append writes another page.
+        indexes = ((("id", "conversation_id"), True),)
 
 
 class EventRow(NamedTuple):

@@ -173,7 +173,7 @@ def rotten(store: SqliteStore) -> Iterator[SqliteStore]:
     store.execute_sql(
         "UPDATE sqlite_master SET rootpage ="
         " (SELECT rootpage FROM sqlite_master WHERE name = 'idempotency_key_created_at')"
-        " WHERE name = 'message_conversation_id_id'"
+        " WHERE name = 'message_id_conversation_id'"
     )
     store.close_all()
     yield store

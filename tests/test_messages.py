@@ -216,6 +216,25 @@ def test_a_deleted_message_is_still_a_cursor(
     assert "".join(message.content for message in page.messages) == expected
 
 
+def test_every_deleted_message_is_a_cursor_among_sparse_positions(
+    anyone: Caller, conversation_id: str
+):
+    rows = []
+    for number in range(24):
+        rows += say(conversation_id, str(number))
+        for _ in range(number % 4):  # each edit takes a number
+            edit_message(anyone, conversation_id, rows[-1].id, MessagePatch(metadata={}))
+    left = [row.id for number, row in enumerate(rows) if number % 5 == 2]
+    for row in rows:
+        if row.id not in left:
+            delete_message(anyone, conversation_id, row.id)
+    for cursor in (row.id for row in rows):
+        after = list_messages(anyone, conversation_id, MessageQuery(after=cursor))
+        assert [message.id for message in after.messages] == [id for id in left if id > cursor]
+        before = list_messages(anyone, conversation_id, MessageQuery(before=cursor))
+        assert [message.id for message in before.messages] == [id for id in left if id < cursor]
+
+
 def test_the_cursor_of_the_deleted_newest_message_comes_before_later_messages(
     anyone: Caller, conversation_id: str, clock: Clock
 ):
