@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 _lock = threading.Lock()
 _newest = 0
 _RANDOM_BITS = 74
+_LARGEST_STEP = (1 << 58) - 1  # 131,072 such steps, on average, take the time of a millisecond
 
 
 def now() -> str:
@@ -20,6 +21,11 @@ def ago(seconds: float) -> str:
     return _text(datetime.now(UTC) - timedelta(seconds=seconds))
 
 
+def age(moment: str) -> float:
+    """The seconds that have passed since a moment in that form."""
+    return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
+
+
 def _text(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
 
@@ -27,8 +33,9 @@ def _text(moment: datetime) -> str:
 def new_id(after: str | None = None) -> str:
     """A UUIDv7 (RFC 9562), greater than `after` and than every id made here without one.
 
-    Milliseconds and 74 random bits form one number. If it would not grow, it is counted up by one
-    (RFC 9562, section 6.2, method 2). So ids sort by age, also when many are made within one
+    Milliseconds and 74 random bits form one number. If it would not grow, it is counted up (RFC
+    9562, section 6.2, method 2): by a random number, so that two processes that count from the same
+    id do not make the same ones. So ids sort by age, also when many are made within one
     millisecond, when the clock goes back, and, with `after`, when another machine's clock is ahead.
     """
     global _newest
@@ -37,13 +44,21 @@ def new_id(after: str | None = None) -> str:
     )
     floor = _number(after) if after else 0
     with _lock:
-        _newest = max(fresh, _newest + 1)
+        _newest = max(fresh, _newest + 1 + (fresh & _LARGEST_STEP))
         # `floor` is not kept: a fast clock elsewhere must not advance all ids.
         number = max(_newest, floor + 1)
     high = number >> 74 << 16 | 7 << 12 | number >> 62 & 0xFFF  # time, version, 12 bits
     low = 1 << 63 | number & (1 << 62) - 1  # the variant, 62 bits
     text = f"{high:016x}{low:016x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def advance_ids(id: str | None) -> None:
+    """Let all ids that are made here from now on be greater than this one."""
+    global _newest
+    if id is not None:
+        with _lock:
+            _newest = max(_newest, _number(id))
 
 
 def _number(id: str) -> int:

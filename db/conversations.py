@@ -1,13 +1,14 @@
 """Conversations: start, find, list, change and remove them; lock one to write to it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
 from . import event_log
 from .clock import new_id
-from .engine.database import database, statement, transaction, transaction_time
-from .engine.prepared import insertion, prepared
+from .engine.database import database, snapshot, statement, transaction, transaction_time
+from .engine.notices import notify
+from .engine.prepared import insertion, prepared, prepared_for_list
 from .errors import ConversationNotFound, StalePrecondition
 from .models import CONVERSATION, CONVERSATION_COLUMNS, Conversation, ConversationRow, EventRow
 from .scope import Scope
@@ -16,6 +17,7 @@ from .scope import Scope
 # id SQLite takes a user's page from the whole project rather than from the user's index. That costs
 # 32 ms for a user who has two of its 200,000 conversations, against 0.01 ms.
 AFTER_ALL_IDS = "g"
+BATCH_ROWS = 1000  # asked for by id at a time
 
 # Whether a version is the one that the caller knows.
 IfMatch = Callable[[int], bool]
@@ -83,6 +85,16 @@ def page_for(
     return _read_page(project_id, scope.user_id, is_archived, limit, direction, bound)
 
 
+@snapshot
+def changed(versions: Mapping[str, int]) -> set[str]:
+    """Of these conversations, those that have another version now, or none."""
+    ids = list(versions)
+    found: dict[str, int] = {}
+    for start in range(0, len(ids), BATCH_ROWS):
+        found.update(_versions(ids[start : start + BATCH_ROWS]).fetchall())
+    return {id for id in ids if found.get(id) != versions[id]}
+
+
 @transaction
 def change(
     scope: Scope, conversation_id: str, if_match: IfMatch | None = None, **changes: Any
@@ -98,6 +110,7 @@ def change(
     changed = changed._replace(version=row.version + 1, updated_at=later(row.updated_at))
     _update(changed.id, changed.title, changed.is_archived, changed.updated_at, changed.version)
     event_log.record(EventRow(changed.id, changed.version, CONVERSATION))
+    notify(changed.id)
     return changed
 
 
@@ -109,6 +122,7 @@ def remove(scope: Scope, conversation_id: str, if_match: IfMatch | None = None) 
     """
     lock(scope, conversation_id, if_match)
     _delete(conversation_id)
+    notify(conversation_id)
 
 
 def lock(scope: Scope, conversation_id: str, if_match: IfMatch | None = None) -> ConversationRow:
@@ -130,6 +144,7 @@ def advance(row: ConversationRow, version: int, last_message_id: str | None) -> 
     """Store that the messages of the locked `row` changed, and return it as it is then."""
     updated_at = later(row.updated_at)
     _advance(row.id, version, last_message_id, updated_at)
+    notify(row.id)
     return row._replace(version=version, last_message_id=last_message_id, updated_at=updated_at)
 
 
@@ -177,6 +192,14 @@ def _by_id_for_update(id: Any) -> Any:
     """One conversation, locked where the engine locks rows."""
     query = Conversation.select(*CONVERSATION_COLUMNS).where(Conversation.id == id)
     return query.for_update() if database.for_update else query
+
+
+@prepared_for_list
+def _versions(ids: Any) -> Any:
+    """How far some conversations have come."""
+    return Conversation.select(Conversation.id, Conversation.version).where(
+        Conversation.id.in_(ids)
+    )
 
 
 @cache

@@ -1,13 +1,12 @@
 """The events of a conversation: all that happened after a number, in order, each thing once."""
 
-import time
 from collections.abc import Iterator
 from heapq import merge
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from . import conversations, streams
-from .engine.database import release, snapshot
+from .engine.database import snapshot
 from .engine.prepared import prepared, prepared_for_list
 from .models import (
     DELETED,
@@ -30,8 +29,6 @@ from .streams import settled
 PIECE_CODE_POINTS = 4096
 BATCH_ROWS = 200  # rows read at a time
 BATCH_CODE_POINTS = 1_000_000  # in the events of one batch, or in one message that is longer
-# Other processes write, so a reader has to look again and again: 0.05 % of a core.
-POLL_SECONDS = 0.1
 
 
 class ConversationEvent(NamedTuple):
@@ -45,21 +42,38 @@ class ConversationEvent(NamedTuple):
     data: Any
 
 
+class Look(NamedTuple):
+    """What a reader finds when it looks: the next events, [] if there are none."""
+
+    events: list[ConversationEvent]
+    version: int  # of the conversation
+    silence: float | None  # seconds until one of its writers counts as gone, if it has any
+
+
 @settled
 @snapshot
-def after(scope: Scope, conversation_id: str, position: int) -> list[ConversationEvent]:
-    """What a reader that has seen all up to `position` has to see next. [] if nothing.
+def look(scope: Scope, conversation_id: str, position: int) -> Look:
+    """What a reader that has seen all up to `position` has to see next.
 
     Many events come in batches: ask again with the last position of this one. A position from the
     future means that the database was restored from a backup, so the reader begins anew.
     Raises ConversationNotFound.
     """
     conversation = conversations.find(scope, conversation_id)
-    streams.refuse_silent(conversation_id)
+    silence = streams.refuse_silent(conversation_id)
+    return Look(_after(conversation, position), conversation.version, silence)
+
+
+def after(scope: Scope, conversation_id: str, position: int) -> list[ConversationEvent]:
+    """The events of one look."""
+    return look(scope, conversation_id, position).events
+
+
+def _after(conversation: ConversationRow, position: int) -> list[ConversationEvent]:
     seen = position if position <= conversation.version else 0
     while seen < conversation.version:
-        born = MessageRow.decoded(_born(conversation_id, seen, BATCH_ROWS))
-        changes = [EventRow._make(row) for row in _changes(conversation_id, seen, BATCH_ROWS)]
+        born = MessageRow.decoded(_born(conversation.id, seen, BATCH_ROWS))
+        changes = [EventRow._make(row) for row in _changes(conversation.id, seen, BATCH_ROWS)]
         # Behind the end of a list that was cut, the other one would have gaps.
         cut = [rows[-1].position for rows in (born, changes) if len(rows) == BATCH_ROWS]
         horizon = min(cut, default=conversation.version)
@@ -73,20 +87,6 @@ def after(scope: Scope, conversation_id: str, position: int) -> list[Conversatio
             return batch
         seen = horizon  # something later superseded all of it
     return []
-
-
-def follow(
-    scope: Scope, conversation_id: str, position: int, wait: float = 0
-) -> list[ConversationEvent]:
-    """`after`, waiting up to `wait` seconds until there is something."""
-    deadline = time.monotonic() + wait
-    while True:
-        events = after(scope, conversation_id, position)
-        remaining = deadline - time.monotonic()
-        if events or remaining <= 0:
-            return events
-        release()
-        time.sleep(min(POLL_SECONDS, remaining))
 
 
 def _events(

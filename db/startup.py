@@ -4,6 +4,7 @@ import logging
 import threading
 from typing import NamedTuple
 
+from .clock import advance_ids
 from .engine.connect import Store, store_at
 from .engine.database import database, driver_errors, write_patience
 from .engine.sqlite import SqliteStore
@@ -31,20 +32,32 @@ def open_store(chosen: Settings) -> Store:
     reached or its schema is too old.
     """
     store = store_at(chosen.database_url)
+    try:
+        _prepare(store)
+    except BaseException:
+        store.close_all()
+        raise
+    if isinstance(store, SqliteStore):
+        store.on_replaced = lambda: _prepare(store)
+    database.initialize(store)
+    return store
+
+
+def _prepare(store: Store) -> None:
+    """Bring the schema up to date, and the process's ids. Raises Unavailable."""
     with driver_errors():
         if isinstance(store, SqliteStore):
             schema.migrate(store)
-        else:
-            with store.connection_context():
-                missing = schema.pending(store)
-            if missing:
-                store.close_all()
+        with store.connection_context():
+            if missing := schema.pending(store):
                 raise Unavailable(
                     f"The schema of {store.place} lacks {', '.join(missing)}: "
                     "run python -m db migrate."
                 )
-    database.initialize(store)
-    return store
+            # What is new sorts behind what is there, also if the clock went back meanwhile. An id
+            # of the year 6429 or later was not made by a clock, and would leave none after it.
+            newest = store.execute_sql("SELECT max(id) FROM conversation WHERE id < '8'")
+            advance_ids(newest.fetchone()[0])
 
 
 def open_once() -> None:
@@ -64,6 +77,7 @@ def open_once() -> None:
 
 
 def health() -> Health:
-    """Raises Unavailable if the database does not answer."""
+    """Raises Unavailable if the database does not answer, or would not store a write."""
     with driver_errors():
+        database.obj.check_writable()
         return Health(engine=database.obj.engine, schema=schema.version(database.obj))

@@ -8,16 +8,23 @@ A writer that was silent for STREAM_TIMEOUT seconds is gone. There is no backgro
 meets its message first finishes it, by `settled`, in a transaction of its own.
 """
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from . import conversations, event_log
-from .clock import ago
-from .engine.database import transaction
+from .clock import age
+from .engine.database import transaction, transaction_time
 from .engine.prepared import insertion, prepared, prepared_for_list
-from .errors import ConversationNotFound, MessageNotFound, OffsetConflict, StreamFinished
+from .errors import (
+    ConversationNotFound,
+    MessageNotFound,
+    OffsetConflict,
+    StreamFinished,
+    Unavailable,
+)
 from .models import (
     DELTA,
     DONE,
@@ -37,6 +44,8 @@ from .settings import settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+MAX_TURNS = 10  # of a verb that finds one silent writer after the other
 
 
 class StreamState(NamedTuple):
@@ -62,25 +71,32 @@ def settled(verb: Callable[P, T]) -> Callable[P, T]:
     """Run `verb`, and again after finishing what it found that a silent writer left open.
 
     A verb finds it by `refuse_silent` or `overlay`, after it has checked the scope: so nobody
-    writes by looking for somebody else's conversation. Each turn finishes what it found, so the
-    loop ends.
+    writes by looking for somebody else's conversation. Each turn finishes what it found. If the
+    rows are damaged it does not, and raises Unavailable.
     """
 
     @wraps(verb)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        while True:
+        for _ in range(MAX_TURNS):
             try:
                 return verb(*args, **kwargs)
             except SilentWriter as found:
                 for conversation_id in found.conversation_ids:
                     finish_silent(conversation_id)
+        raise Unavailable("what silent writers left open cannot be finished")
 
     return run
 
 
-def refuse_silent(conversation_id: str) -> None:
-    """Raises SilentWriter if a writer in this conversation is gone. For verbs under `settled`."""
-    _refuse_silent(_open_streams([conversation_id]))
+def refuse_silent(conversation_id: str) -> float | None:
+    """The seconds until the next of this conversation's writers counts as gone. None without any.
+
+    Raises SilentWriter if one is gone already. For verbs under `settled`.
+    """
+    streams = _open_streams([conversation_id])
+    _refuse_silent(streams)
+    silences = (_silence(stream) for stream in streams)
+    return max(0, settings().stream_timeout - max(silences)) if streams else None
 
 
 def _refuse_silent(streams: Iterable[StreamRow]) -> None:
@@ -90,7 +106,22 @@ def _refuse_silent(streams: Iterable[StreamRow]) -> None:
 
 
 def _is_silent(stream: StreamRow) -> bool:
-    return stream.updated_at < ago(settings().stream_timeout)
+    return _silence(stream) > settings().stream_timeout
+
+
+def _silence(stream: StreamRow) -> float:
+    """The seconds for which its writer has not been heard of."""
+    silence = age(stream.updated_at)
+    if silence < -settings().stream_timeout:
+        # The clock was set back since. The stream must not stay open until this time has come, and
+        # its writer may be alive. So this process measures from when it first sees the row.
+        silence = time.monotonic() - _first_seen(stream)
+    return silence
+
+
+@lru_cache(1024)
+def _first_seen(stream: StreamRow) -> float:
+    return time.monotonic()
 
 
 @transaction
@@ -108,7 +139,8 @@ def finish_silent(conversation_id: str) -> None:
 
 def open_stream(conversation_id: str, message_id: str, length: int, updated_at: str) -> None:
     """Begin to write a message that has `length` code points. The caller holds the lock."""
-    _insert(conversation_id, message_id, length, updated_at)
+    # The conversation's time is ahead of the clock if that was set back. The writer is there now.
+    _insert(conversation_id, message_id, length, min(updated_at, transaction_time.get()))
 
 
 def close_stream(conversation_id: str, message_id: str) -> None:
@@ -157,7 +189,7 @@ def append(
             EventRow(conversation_id, version, DELTA, message_id, offset, len(delta), delta)
         )
     updated_at = conversation.updated_at
-    _grow(conversation_id, message_id, end, updated_at)
+    _grow(conversation_id, message_id, end, transaction_time.get())
     if final_status:
         grown = stream._replace(length=end, updated_at=updated_at)
         _finish(conversation, grown, final_status)
@@ -185,7 +217,9 @@ def _finish(conversation: ConversationRow, stream: StreamRow, status: str) -> Co
     """End a stream: store its text in the message, join its pieces, tell its followers."""
     of_stream = (stream.conversation_id, stream.message_id)
     pieces = event_log.deltas(*of_stream)
-    _store(*of_stream, _text(stream, pieces), status, stream.updated_at)
+    *_, opened_at = _stored(*of_stream)
+    text, updated_at = _text(stream, pieces), max(opened_at, stream.updated_at)
+    _store(*of_stream, text, status, updated_at)
     event_log.join_deltas(pieces)
     close_stream(*of_stream)
     version = conversation.version + 1
@@ -219,7 +253,7 @@ def overlay(rows: list[MessageRow]) -> list[MessageRow]:
     return [
         row._replace(
             content="".join([str(row.content), *texts.get(row.id, ())]),
-            updated_at=streams[row.id].updated_at,
+            updated_at=max(row.updated_at, streams[row.id].updated_at),
         )
         if row.status == IN_PROGRESS
         else row

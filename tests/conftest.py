@@ -11,6 +11,7 @@ import pytest
 from app import app
 from db import api_keys, conversations
 from db import clock as db_clock
+from db.engine.connect import Store
 from db.engine.database import database
 from db.engine.sqlite import SqliteStore
 from db.scope import Scope
@@ -26,7 +27,11 @@ from .support.model_server import ModelServer
 from .support.packages import Package, make_package
 from .support.world import OTHER_PROJECT, PROJECT
 
-pytest_plugins = ["tests.support.postgres", "tests.support.served"]
+pytest_plugins = [
+    "tests.support.local_server",
+    "tests.support.postgres",
+    "tests.support.served",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +58,21 @@ def store(tmp_path: Path, configure: Callable[..., None]) -> Iterator[SqliteStor
     yield store
     store.close_all()
     database.initialize(None)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either_store(
+    request: pytest.FixtureRequest, store: SqliteStore, configure: Callable[..., None]
+) -> Iterator[Store]:
+    """The test runs on both engines: a new file, and a database server without rows."""
+    if request.param == "sqlite":
+        yield store
+        return
+    configure(database_url=request.getfixturevalue("postgres_url"))
+    on_server = open_store(settings())
+    yield on_server
+    on_server.close_all()
+    database.initialize(store)
 
 
 @pytest.fixture

@@ -5,18 +5,26 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
-from db import conversations, messages
+from db import clock as db_clock
+from db import conversations, messages, streams
 from db.clock import ago, new_id, now
 from db.engine.database import transaction
+from db.engine.sqlite import SqliteStore
 from db.messages import Draft
+from db.models import Conversation
 from db.scope import EVERYTHING
+from db.settings import settings
+from db.startup import open_store
 
 from .support.clock import Clock
+from .support.writer import Writer
 
 AN_HOUR = 3600
+YEAR = 365 * 24 * AN_HOUR
 
 
 def test_a_time_is_rfc_3339_in_utc_with_milliseconds():
@@ -110,3 +118,96 @@ def test_a_conversation_keeps_its_order_when_the_clock_goes_back(clock: Clock):
     renamed = conversations.change(EVERYTHING, started.id, title="Later")
     assert first.id < second.id < third.id
     assert started.updated_at <= second.created_at <= third.created_at <= renamed.updated_at
+
+
+# The store outlives a process and its clock
+
+
+def open_again(store: SqliteStore) -> None:
+    """What a process that starts does. It has made no id yet."""
+    store.close_all()
+    db_clock._newest = 0
+    open_store(settings())
+
+
+def newest_first() -> list[str | None]:
+    return [row.title for row in conversations.newest(EVERYTHING).rows]
+
+
+@pytest.mark.parametrize("seconds", [AN_HOUR, 20 * YEAR])
+def test_a_conversation_sorts_behind_older_ones_if_the_clock_went_back_before_the_start(
+    clock: Clock, store: SqliteStore, seconds: float
+):
+    clock.move(seconds)
+    conversations.start(EVERYTHING, "p", "first")
+    clock.move(-seconds)
+    open_again(store)
+    for title in ("second", "third"):
+        conversations.start(EVERYTHING, "p", title)
+    assert newest_first() == ["third", "second", "first"]
+
+
+def test_two_processes_that_count_on_from_one_id_make_different_ones(
+    clock: Clock, store: SqliteStore
+):
+    clock.move(AN_HOUR)
+    newest = conversations.start(EVERYTHING, "p").id
+    clock.move(-AN_HOUR)
+    made = []
+    for _ in range(2):
+        open_again(store)
+        made.append([new_id() for _ in range(1000)])
+    assert made[0] == sorted(made[0])
+    assert made[0][0] > newest
+    assert made[1][0] > newest
+    assert not set(made[0]) & set(made[1])
+
+
+def test_an_id_after_which_there_is_no_other_is_not_counted_on_from(
+    clock: Clock, store: SqliteStore
+):
+    last = "ffffffff-ffff-7fff-bfff-ffffffffffff"
+    row = conversations.start(EVERYTHING, "p")
+    Conversation.update(id=last).where(Conversation.id == row.id).execute()
+    conversations.start(EVERYTHING, "p", "kept")
+    open_again(store)
+    id = conversations.start(EVERYTHING, "p", "next").id
+    assert uuid.UUID(id).version == 7
+    assert id < last
+    assert newest_first() == [None, "next", "kept"]
+
+
+def test_a_stream_of_a_clock_that_was_ahead_ends_when_its_writer_was_silent_for_long_enough(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+):
+    row = conversations.start(EVERYTHING, "p")
+    clock.move(AN_HOUR)
+    gone, alive = Writer(row.id, "gone"), Writer(row.id, "alive")
+    clock.move(-AN_HOUR)
+    moving = SimpleNamespace(monotonic=lambda: time.monotonic() + clock.ahead)
+    monkeypatch.setattr(streams, "time", moving)
+    assert gone.text == ("gone", "in_progress")
+    for _ in range(2):
+        clock.move(40)
+        alive.append("!")
+    assert gone.text == ("gone", "incomplete")
+    assert alive.text == ("alive!!", "in_progress")
+    clock.move(61)
+    assert alive.text == ("alive!!", "incomplete")
+
+
+def test_a_stream_in_a_conversation_whose_time_is_ahead_ends_in_time(
+    clock: Clock,
+):
+    clock.move(AN_HOUR)
+    row = conversations.start(EVERYTHING, "p")
+    clock.move(-AN_HOUR)
+    answer = Writer(row.id, "Hel")
+    progress = answer.append("lo")
+    assert progress.updated_at >= row.updated_at
+    assert answer.message.updated_at >= row.updated_at
+    clock.move(59)
+    assert answer.text == ("Hello", "in_progress")
+    clock.move(2)
+    assert answer.text == ("Hello", "incomplete")
+    assert answer.message.updated_at >= row.updated_at

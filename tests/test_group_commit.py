@@ -141,8 +141,9 @@ class Batch:
 
     def send(self, *requests: GatewayRequest) -> list[Answer]:
         asking = [Asking(request) for request in requests]
-        answered = self.loop._write_together(asking, wait=True)  # type: ignore[arg-type]
-        assert answered is not None
+        group = self.loop._begin()
+        assert group is not None
+        answered = self.loop._run(group, asking)  # type: ignore[arg-type]
         by_connection = {id(connection): response for connection, response in answered}
         return [answer_of(by_connection[id(each)]) for each in asking]
 
@@ -161,7 +162,8 @@ def answer_of(response: GatewayResponse) -> Answer:
 def post(path: str, body: Any, **headers: str) -> GatewayRequest:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     sent = {"content-type": "application/json", **named}
-    return GatewayRequest("POST", path, sent, json.dumps(body).encode())
+    several = {name: [value] for name, value in sent.items()}
+    return GatewayRequest("POST", path, several, json.dumps(body).encode())
 
 
 def create(title: str, **headers: str) -> GatewayRequest:
@@ -179,7 +181,7 @@ def batch(configure: Callable[..., None]) -> Iterator[Batch]:
 
 def patch(id: str, title: str, version: str) -> GatewayRequest:
     body = json.dumps({"title": title}).encode()
-    headers = {"content-type": "application/json", "if-match": version}
+    headers = {"content-type": ["application/json"], "if-match": [version]}
     return GatewayRequest("PATCH", f"{CONVERSATIONS}/{id}", headers, body)
 
 

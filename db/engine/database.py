@@ -6,10 +6,22 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-from peewee import DatabaseProxy, InterfaceError, OperationalError
+from peewee import (  # type: ignore[attr-defined]
+    DatabaseError,
+    DatabaseProxy,
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    NotSupportedError,
+    OperationalError,
+    ProgrammingError,
+    sqlite3,
+)
 
 from ..clock import now
 from ..errors import Unavailable
+from .notices import pending, tell
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,7 +41,14 @@ keeps_connection: ContextVar[bool] = ContextVar("keeps_connection", default=Fals
 write_patience: ContextVar[float | None] = ContextVar("write_patience", default=None)
 
 # What a driver raises, by Peewee's names, when the database is busy, away or broken.
-DRIVER_ERRORS = (OperationalError, InterfaceError)
+DRIVER_ERRORS = (OperationalError, InterfaceError, InternalError)
+# Peewee does not see what is raised while rows are fetched. A damaged file is the base class.
+ALL_DRIVER_ERRORS = (DatabaseError, InterfaceError, sqlite3.Error)
+# A mistake of ours, such as a constraint that was violated. Such a text may hold stored values.
+MISTAKES = (
+    *(IntegrityError, DataError, ProgrammingError, NotSupportedError),
+    *(sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError),
+)
 
 
 def transaction(verb: Callable[P, T]) -> Callable[P, T]:
@@ -55,17 +74,24 @@ def _written_by(method: str, verb: Callable[P, T]) -> Callable[P, T]:
         if transaction_time.get(None) is not None:  # it is a part of the caller's
             return verb(*args, **kwargs)
 
+        changed: set[str] = set()
+
         def timed() -> T:
-            token = transaction_time.set(now())
+            changed.clear()  # of an attempt that was taken back
+            time, notices = transaction_time.set(now()), pending.set(changed)
             try:
                 return verb(*args, **kwargs)
             finally:
-                transaction_time.reset(token)
+                pending.reset(notices)
+                transaction_time.reset(time)
 
         try:
-            return getattr(database.obj, method)(timed)
-        except DRIVER_ERRORS as error:
-            raise Unavailable(str(error)) from error
+            result = getattr(database.obj, method)(timed)
+        except ALL_DRIVER_ERRORS as error:
+            raise unavailable(error) from error
+        if changed:
+            tell(changed)
+        return result
 
     return run
 
@@ -78,10 +104,19 @@ def snapshot(verb: Callable[P, T]) -> Callable[P, T]:
         try:
             with database.obj.snapshot():
                 return verb(*args, **kwargs)
-        except DRIVER_ERRORS as error:
-            raise Unavailable(str(error)) from error
+        except ALL_DRIVER_ERRORS as error:
+            raise unavailable(error) from error
 
     return run
+
+
+def data_version() -> object:
+    """Something that differs from what it was if another connection committed since.
+
+    It may also differ without. Raises Unavailable.
+    """
+    with driver_errors():
+        return database.obj.data_version()
 
 
 @contextmanager
@@ -89,8 +124,40 @@ def driver_errors() -> Iterator[None]:
     """A driver's error in this context becomes Unavailable, with the driver's as its cause."""
     try:
         yield
-    except DRIVER_ERRORS as error:
-        raise Unavailable(str(error)) from error
+    except ALL_DRIVER_ERRORS as error:
+        raise unavailable(error) from error
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether it is a driver's error, and the database is busy, away or broken."""
+    return isinstance(error, ALL_DRIVER_ERRORS) and not isinstance(error, MISTAKES)
+
+
+def unavailable(error: Exception) -> Unavailable:
+    """What a driver's error becomes. Raises the error itself if it is a mistake of ours."""
+    if not is_away(error):
+        raise error
+    if database.obj is not None:
+        database.obj.doubt(error)
+    return Unavailable(_words_of(error))
+
+
+def cause_of(error: BaseException) -> str:
+    """What went wrong, for the log: `SQLITE_FULL: database or disk is full`. No stored value."""
+    drivers = getattr(error, "orig", error)
+    name = getattr(drivers, "sqlite_errorname", None)
+    if (
+        name is None
+        and (name := getattr(drivers, "sqlstate", None))
+        and isinstance(error, MISTAKES)
+    ):
+        return str(name)  # PostgreSQL's text quotes the row
+    return f"{name}: {_words_of(error)}" if name else _words_of(error)
+
+
+def _words_of(error: BaseException) -> str:
+    """The driver's text in one line, without that of a column, which SQLite appends to some."""
+    return " ".join(str(error).partition(" with text ")[0].split())
 
 
 def release() -> None:

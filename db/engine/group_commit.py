@@ -14,8 +14,10 @@ from typing import TypeVar
 from peewee import sqlite3  # type: ignore[attr-defined]
 
 from ..errors import Unavailable
-from .database import driver_errors
+from .database import ALL_DRIVER_ERRORS, driver_errors, unavailable
+from .notices import pending, tell
 from .sqlite import SqliteStore
+from .sqlite_connections import BUSY, error_code, primary
 
 T = TypeVar("T")
 
@@ -26,38 +28,56 @@ class Group:
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
         with driver_errors():
-            self._connection: sqlite3.Connection = store.connection()  # type: ignore[no-untyped-call]
+            self._connection = store.connection()
         self._wrote = False
+        self._broken_by: BaseException | None = None  # why SQLite took the transaction back
 
-    def begin(self, wait: bool) -> bool:
+    def begin(self, wait: bool, deadline: float | None = None) -> bool:
         """Take the turn to write. If it is taken, wait for it, or return False.
 
-        Raises Unavailable if it is not to be had in time.
+        All waits end at `deadline`, a moment of `time.monotonic`. By default it is as far from now
+        as a write may wait. Raises Unavailable if the turn is not to be had in time, or if the
+        files of the database are gone.
         """
-        if not self._store.writer.acquire(wait):
-            if wait:
-                raise Unavailable("Other writers were not done in time.")
-            return False
+        writer = self._store.writer
         try:
-            self._begin(wait)
-        except sqlite3.Error as error:
-            self._store.writer.release()
-            if not wait and error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
-                return False
-            raise Unavailable(str(error)) from error
+            if not writer.acquire():
+                if not wait:
+                    return False
+                deadline = deadline or writer.deadline()
+                writer.wait(deadline)
+            try:
+                self._store.refuse_lost_log(self._connection)
+                if not self._begin(wait, deadline):
+                    writer.release()
+                    return False
+            except BaseException:
+                writer.release()
+                raise
+        except ALL_DRIVER_ERRORS as error:
+            self._store.note_failure(error)
+            raise unavailable(error) from error
         self._store.group = self
         self._store.group_thread = threading.get_ident()
+        self._changed: set[str] = set()
+        self._notices = pending.set(self._changed)
         return True
 
-    def _begin(self, wait: bool) -> None:
-        if wait:
+    def _begin(self, wait: bool, deadline: float | None) -> bool:
+        """Whether SQLite's lock was to be had."""
+        if wait and deadline is None:
             self._connection.execute("BEGIN IMMEDIATE")
-            return
-        self._connection.execute("PRAGMA busy_timeout = 0")
+            return True
+        self._store.wait_for_sqlite(deadline if wait and deadline else 0, self._connection)
         try:
             self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            if wait or primary(error_code(error)) != BUSY:
+                raise
+            return False
         finally:
             self._connection.execute(f"PRAGMA busy_timeout = {self._store.busy_timeout}")
+        return True
 
     def run(self, request: Callable[[], T]) -> tuple[T, bool]:
         """What `request` returns, and whether it depends on the commit."""
@@ -75,7 +95,8 @@ class Group:
         self.write_one(lambda: self._connection.execute("SAVEPOINT one"))
         try:
             result = verb()
-        except BaseException:
+        except BaseException as error:
+            self._look_after(error)
             with suppress(sqlite3.OperationalError):  # the whole transaction is gone
                 self._connection.execute("ROLLBACK TO one")
                 self._connection.execute("RELEASE one")
@@ -86,20 +107,40 @@ class Group:
     def write_one(self, statement: Callable[[], T]) -> T:
         """Run a single statement. If it fails, SQLite undoes it alone."""
         self._wrote = True
+        self._refuse_broken()
+        try:
+            return statement()
+        except BaseException as error:
+            self._look_after(error)
+            raise
+
+    def _look_after(self, error: BaseException) -> None:
+        """Keep the first error after which SQLite had taken the whole transaction back."""
+        if self._broken_by is None and not self.is_intact:
+            self._broken_by = error
+            self._store.note_failure(error)
+
+    def _refuse_broken(self) -> None:
         if not self.is_intact:
-            raise Unavailable("The transaction of this group was taken back.")
-        return statement()
+            cause = self._broken_by
+            if isinstance(cause, Unavailable):
+                cause = cause.__cause__ or cause
+            raise Unavailable("another write of the same commit failed") from cause
 
     def commit(self) -> None:
         """Store the group durably and end it. Raises Unavailable: then nothing of it is stored."""
         try:
-            if not self.is_intact:
-                raise Unavailable("The transaction of this group was taken back.")
+            self._refuse_broken()
             self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise Unavailable(str(error)) from error
+            self._store.refuse_lost_commit(self._connection)
+            self._store.note_stored()
+        except ALL_DRIVER_ERRORS as error:
+            self._store.note_failure(error)
+            raise unavailable(error) from error
         finally:
             self.end()
+        if self._changed:
+            tell(self._changed)
 
     def end(self) -> None:
         """Take back what was not committed, and let the next one write. Twice is fine."""
@@ -108,6 +149,7 @@ class Group:
         with suppress(sqlite3.Error):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+        pending.reset(self._notices)
         self._store.group = None
         self._store.group_thread = None
         self._store.writer.release()

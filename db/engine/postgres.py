@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar, cast
 
 import psycopg
-from peewee import Model, OperationalError, PeeweeException, Query
+from peewee import Model, OperationalError, Query
 from peewee import __exception_wrapper__ as as_peewee_errors  # type: ignore[attr-defined]
 from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
 from psycopg.conninfo import conninfo_to_dict
@@ -26,6 +26,7 @@ T = TypeVar("T")
 MIGRATION_LOCK = 0x636F6E666162  # the key of an advisory lock: any number that is ours ("confab")
 # Serialization failure and deadlock: the server took the transaction back, so it can be repeated.
 RETRIED_SQLSTATES = {"40001", "40P01"}
+READ_ONLY = "25006"  # a write on a server, or in a session, that may only read
 PAUSES_SECONDS = [0.005 * 2**attempt for attempt in range(8)]  # at most; 1.3 in all
 
 
@@ -91,17 +92,33 @@ class PostgresStore(PooledPostgresqlDatabase):
             try:
                 return statement()
             except (OperationalError, Unavailable) as error:
+                self.doubt(error)
                 if _sqlstate(error) not in RETRIED_SQLSTATES:
                     raise
             # Random, so that two transactions that got in each other's way do not meet again.
             time.sleep(random.uniform(0, pause))  # noqa: S311
         return statement()
 
+    def doubt(self, error: Exception) -> None:
+        """Close this thread's connection if it may only read: a new one may write again."""
+        if _sqlstate(error) == READ_ONLY and not self.in_transaction():
+            self.manual_close()
+
+    def check_writable(self) -> None:
+        """Raises OperationalError if nothing can be written: on a standby, or by a setting."""
+        if self.execute_sql("SHOW transaction_read_only").fetchone()[0] == "on":
+            self.manual_close()
+            raise OperationalError("the server does not take writes: transaction_read_only is on")
+
     def snapshot(self) -> AbstractContextManager[Any]:
         """A read transaction: every query in it sees one state. In a write, it is the write's."""
         if self.in_transaction():
             return nullcontext()
         return cast(AbstractContextManager[Any], self.atomic("REPEATABLE READ, READ ONLY"))
+
+    def data_version(self) -> object:
+        """See `database.data_version`. A snapshot names all transactions that it does not see."""
+        return self.execute_sql("SELECT pg_current_snapshot()::text").fetchone()[0]
 
     def alone(self, change: Callable[[], T]) -> T:
         """Run a change of the schema, all or nothing, while nobody else runs one."""
@@ -149,7 +166,7 @@ class PostgresStore(PooledPostgresqlDatabase):
         return False
 
 
-def _sqlstate(error: PeeweeException | Unavailable) -> str | None:
+def _sqlstate(error: Exception) -> str | None:
     """PostgreSQL's code of what went wrong. None if it was not the server that said so."""
     peewees = error.__cause__ if isinstance(error, Unavailable) else error
     return getattr(getattr(peewees, "orig", None), "sqlstate", None)

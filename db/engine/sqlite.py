@@ -1,10 +1,9 @@
-"""A SQLite file as the store, the default: its pragmas, its one writer, its connections."""
+"""A SQLite file as the store, the default: its pragmas, its transactions, its one writer."""
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -12,20 +11,33 @@ from peewee import (  # type: ignore[attr-defined]
     IntegrityError,
     Model,
     OperationalError,
+    PeeweeException,
     Query,
-    SqliteDatabase,
     sqlite3,  # or pysqlite3, if that is newer
 )
 from peewee import __exception_wrapper__ as as_peewee_errors  # type: ignore[attr-defined]
 
+from ..errors import Unavailable
 from ..settings import SettingsError
 from .database import write_patience
-from .writer_lock import WriterLock
+from .sqlite_connections import (
+    BUSY,
+    FULL,
+    IOERR_WRITE,
+    LASTING_ERRORS,
+    LOCKED,
+    Connection,
+    SqliteConnections,
+    error_code,
+    primary,
+)
+from .writer_lock import Taken, WriterLock
 
 T = TypeVar("T")
 
-IDLE_CONNECTIONS = 32  # kept at most; each has two open files
 OLDEST_SQLITE = (3, 35)  # it has ALTER TABLE … DROP COLUMN, which migrations use
+PROOF_SECONDS = 0.1  # for which a commit proves that the next write can be stored
+FULL_SECONDS = 0.5  # for which a write that found no room proves that there is none
 
 
 class OpenGroup(Protocol):
@@ -35,14 +47,8 @@ class OpenGroup(Protocol):
     def write_one(self, statement: Callable[[], T]) -> T: ...
 
 
-class SqliteStore(SqliteDatabase):
-    """A SQLite file.
-
-    Peewee has a connection for each thread, and a server's requests come on many. Opening one
-    costs more than most requests, so a connection that is closed is kept for the next thread.
-    (Playhouse's pool does so, too. Its bookkeeping for limits and lost connections, which a file
-    does not need, costs 4 µs a request.)
-    """
+class SqliteStore(SqliteConnections):
+    """A SQLite file. Its connections are those of `SqliteConnections`."""
 
     engine = "sqlite"
     PRAGMAS: dict[str, Any] = {
@@ -72,12 +78,15 @@ class SqliteStore(SqliteDatabase):
         # EFS has no WAL and one process, so it needs no lock between processes.
         is_shared = pragmas.get("journal_mode", self.PRAGMAS["journal_mode"]) == "wal"
         self.busy_timeout = int(pragmas.get("busy_timeout", self.PRAGMAS["busy_timeout"]))
-        self.writer = WriterLock(f"{path}-lock" if is_shared else None, self.busy_timeout / 1000)
+        writer = WriterLock(f"{path}-lock" if is_shared else None, self.busy_timeout / 1000)
         # The open group of writes, and the thread whose requests are in it.
         self.group: OpenGroup | None = None
         self.group_thread: int | None = None
-        self._idle: deque[sqlite3.Connection] = deque()
-        super().__init__(path, pragmas={**self.PRAGMAS, **pragmas}, check_same_thread=False)
+        # How the last write of this process ended: when it was stored, or why it was not.
+        self._stored_at = 0.0
+        self._failure: str | None = None
+        self._full_until = 0.0  # it found no room, so a proof that needs less proves nothing
+        super().__init__(path, is_shared, writer, pragmas={**self.PRAGMAS, **pragmas})
 
     @property
     def place(self) -> str:
@@ -92,70 +101,127 @@ class SqliteStore(SqliteDatabase):
             return None
         return file.stat().st_size + (log.stat().st_size if log.exists() else 0)
 
-    def _set_pragmas(self, conn: sqlite3.Connection) -> None:
-        # Processes that start together on a new file change it to WAL at the same moment. SQLite
-        # ignores its busy timeout where waiting could end in a deadlock, and fails. So wait here.
-        deadline = time.monotonic() + self.PRAGMAS["busy_timeout"] / 1000
-        while True:
-            try:
-                return super()._set_pragmas(conn)  # type: ignore[misc]
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
-
-    def _connect(self) -> sqlite3.Connection:
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return super()._connect()  # type: ignore[misc]
-
     def close(self) -> bool:
         if self.group_thread == threading.get_ident():
             return False  # the next request of the group needs the connection
         return super().close()
 
-    def _close(self, connection: sqlite3.Connection) -> None:
-        if len(self._idle) < IDLE_CONNECTIONS:
-            self._idle.append(connection)
-        else:
-            connection.close()
-
-    def close_all(self) -> None:
-        """Close this thread's connection and the idle ones. The last one closes the file."""
-        self.close()
-        while self._idle:
-            self._idle.pop().close()
+    def _renewed_connection(self) -> Connection:
+        if self.group_thread == threading.get_ident():  # SQLite has taken the group back
+            return self._state.conn  # type: ignore[attr-defined]
+        return super()._renewed_connection()
 
     def write(self, verb: Callable[[], T]) -> T:
         """Run `verb` in a transaction, or in a savepoint of this thread's group."""
         if self.group_thread == threading.get_ident():
             return self.group.write(verb)  # type: ignore[union-attr]
-        with self._turn(), self.atomic("IMMEDIATE"):
-            return verb()
+
+        def transaction() -> T:
+            with self.atomic("IMMEDIATE"):
+                return verb()
+
+        return self._in_turn(transaction)
 
     def write_one(self, statement: Callable[[], T]) -> T:
         """The same for a single statement, which is a transaction by itself."""
         if self.group_thread == threading.get_ident():
             return self.group.write_one(statement)  # type: ignore[union-attr]
-        with self._turn():
-            return statement()
+        return self._in_turn(statement)
 
-    def _turn(self) -> AbstractContextManager[None]:
-        """The turn to write, after a wait that is as long as this thread may wait."""
+    def _in_turn(self, transaction: Callable[[], T]) -> T:
+        """Run `transaction` in the turn to write.
+
+        All waits together take as long as this thread may wait: first for our own writers, then for
+        SQLite's lock. Raises OperationalError.
+        """
+        connection = self.connection()
         patience = write_patience.get()
-        return self.writer if patience is None else self._hurried_turn(patience)
-
-    @contextmanager
-    def _hurried_turn(self, patience: float) -> Iterator[None]:
-        if not self.writer.acquire(patience=patience):
-            raise OperationalError("database is locked: another writer is at work")
+        deadline = None if patience is None else self.writer.deadline(patience)
         try:
-            self.pragma("busy_timeout", int(patience * 1000))
-            yield
+            if not self.writer.acquire(deadline):
+                deadline = deadline or self.writer.deadline()
+                self.writer.wait(deadline)
+            try:
+                if deadline is not None:
+                    self.wait_for_sqlite(deadline, connection)
+                self.refuse_lost_log(connection)
+                result = transaction()
+                self.refuse_lost_commit(connection)
+            finally:
+                if deadline is not None:
+                    connection.execute(f"PRAGMA busy_timeout = {self.busy_timeout}")
+                self.writer.release()
+        except (PeeweeException, sqlite3.Error, Unavailable) as error:
+            self.note_failure(error)
+            raise
+        self.note_stored()
+        return result
+
+    def wait_for_sqlite(self, deadline: float, connection: Connection) -> None:
+        """Let SQLite wait for its lock until `deadline`, if that is sooner than it would."""
+        milliseconds = max(0, int((deadline - time.monotonic()) * 1000))
+        connection.execute(f"PRAGMA busy_timeout = {min(milliseconds, self.busy_timeout)}")
+
+    def note_stored(self) -> None:
+        """A write of this process was stored."""
+        self._stored_at, self._failure = time.monotonic(), None
+
+    def note_failure(self, error: BaseException) -> None:
+        """A write of this process was not stored: see whether the next one would be."""
+        if isinstance(error, Unavailable):
+            error = error.__cause__ or error
+        self.doubt(error)
+        code = error_code(error)
+        is_busy = primary(code) in (BUSY, LOCKED) or isinstance(error, Taken)
+        is_full = code in (FULL, IOERR_WRITE)
+        if is_full or primary(code) in LASTING_ERRORS or (is_busy and write_patience.get() is None):
+            self._stored_at, self._failure = 0, str(error)
+            self._full_until = time.monotonic() + FULL_SECONDS if is_full else 0
+
+    def check_writable(self) -> None:
+        """Raises OperationalError if a write cannot be stored now.
+
+        It is proved by a commit that changes nothing: it writes one page to the log and syncs it,
+        0.2 ms. A commit of this process in the last 0.1 seconds is a proof, too. While others write
+        there is no wait: then it counts how the last write of this process ended. So a database
+        that others keep locked is in order until a write has waited for it in vain. It counts, too,
+        for half a second after a write that found no room, since most take more than one page.
+        """
+        self._next_look = 0
+        connection = self.connection()
+        if time.monotonic() < self._stored_at + PROOF_SECONDS:
+            return
+        is_full = self._failure is not None and time.monotonic() < self._full_until
+        if not is_full and self.writer.acquire():
+            try:
+                self.refuse_lost_log(connection)
+                with as_peewee_errors:
+                    if self._commit_nothing(connection):
+                        self.refuse_lost_commit(connection)
+                        self.note_stored()
+                        return
+            finally:
+                self.writer.release()
+        if self._failure is not None:
+            raise OperationalError(self._failure)
+
+    def _commit_nothing(self, connection: Connection) -> bool:
+        """Whether it was stored. False if another program has SQLite's lock."""
+        connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            connection.execute(f"PRAGMA user_version = {version}")  # writes the page, though equal
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if primary(error_code(error)) != BUSY:
+                raise
+            return False
         finally:
-            self.pragma("busy_timeout", self.busy_timeout)
-            self.writer.release()
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            connection.execute(f"PRAGMA busy_timeout = {self.busy_timeout}")
+        return True
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -167,12 +233,19 @@ class SqliteStore(SqliteDatabase):
         if self.in_transaction() or self.group_thread == threading.get_ident():
             yield
             return
-        connection = self.connection()  # type: ignore[no-untyped-call]
+        connection = self.connection()
         connection.execute("BEGIN")
         try:
             yield
         finally:
-            connection.execute("COMMIT")
+            if connection.in_transaction:  # SQLite ends it itself after some errors
+                connection.execute("COMMIT")
+
+    def data_version(self) -> object:
+        """See `database.data_version`. SQLite counts for each connection apart."""
+        with as_peewee_errors:
+            connection = self.connection()
+            return connection, connection.execute("PRAGMA data_version").fetchone()
 
     def stream(self, query: Query) -> Iterator[tuple[Any, ...]]:
         """The rows of `query`, read one by one. To be called in a snapshot."""
@@ -184,7 +257,7 @@ class SqliteStore(SqliteDatabase):
         values = ", ".join("?" for _ in model._meta.sorted_fields)
         into = f'INSERT INTO "{model._meta.table_name}" ({columns}) VALUES ({values})'  # noqa: S608
         with as_peewee_errors:
-            self.cursor().executemany(into, rows)  # type: ignore[no-untyped-call]
+            self.cursor().executemany(into, rows)
 
     def alone(self, change: Callable[[], T]) -> T:
         """Run a change of the schema while nobody writes.
@@ -195,7 +268,7 @@ class SqliteStore(SqliteDatabase):
 
         def checked() -> T:
             result = change()
-            orphan = self.execute_sql("PRAGMA foreign_key_check").fetchone()  # type: ignore[no-untyped-call]
+            orphan = self.execute_sql("PRAGMA foreign_key_check").fetchone()
             if orphan:
                 raise IntegrityError(f"rows of {orphan[0]} would be left without their {orphan[2]}")
             return result

@@ -14,6 +14,10 @@ except ImportError:  # Windows has none: there, SQLite's own lock is the only on
 RETRY_SECONDS = 0.0005  # a group of another process takes about as long
 
 
+class Taken(OperationalError):
+    """The turn to write was not to be had in time."""
+
+
 class WriterLock:
     """The turn to write: one thread of one process has it.
 
@@ -25,24 +29,32 @@ class WriterLock:
     def __init__(self, path: str | None, patience: float) -> None:
         """`path` is that of the file for flock. None: there are no other processes.
 
-        `patience` is in seconds.
+        `patience` is for how many seconds a write waits in all, if nobody says otherwise.
         """
         self._path = path
         self._patience = patience
         self._threads = threading.Lock()
         self._file: int | None = None
 
-    def acquire(self, wait: bool = True, patience: float | None = None) -> bool:
-        """Take the turn. Returns False if it is taken: at once, or after `patience` seconds."""
+    def deadline(self, patience: float | None = None) -> float:
+        """The moment of `time.monotonic` until which a write that asks now may wait."""
+        return time.monotonic() + (self._patience if patience is None else patience)
+
+    def wait(self, deadline: float) -> None:
+        """Take the turn. Raises Taken if it is not to be had until the deadline."""
+        if not self.acquire(deadline):
+            raise Taken("database is locked: other writers were not done in time")
+
+    def acquire(self, deadline: float | None = None) -> bool:
+        """Take the turn. Returns False if it is taken: at once, or at the deadline."""
         if self._threads.acquire(blocking=False):
             if self._lock_file():
                 return True
             self._threads.release()
-        return wait and self._wait(self._patience if patience is None else patience)
+        return deadline is not None and self._wait(deadline)
 
-    def _wait(self, patience: float) -> bool:
-        deadline = time.monotonic() + patience
-        if not self._threads.acquire(timeout=patience):
+    def _wait(self, deadline: float) -> bool:
+        if not self._threads.acquire(timeout=max(0, deadline - time.monotonic())):
             return False
         while not self._lock_file():
             if time.monotonic() >= deadline:
@@ -64,14 +76,18 @@ class WriterLock:
             pass
         return True
 
-    def release(self) -> None:
+    def release(self, forget_file: bool = False) -> None:
+        """Give the turn back. `forget_file` if the file may have been deleted or replaced."""
         if self._file is not None:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+            if forget_file:
+                os.close(self._file)  # unlocks it
+                self._file = None
+            else:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
         self._threads.release()
 
     def __enter__(self) -> None:
-        if not self.acquire():
-            raise OperationalError("database is locked: other writers were not done in time")
+        self.wait(self.deadline())
 
     def __exit__(self, *error: object) -> None:
         self.release()

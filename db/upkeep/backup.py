@@ -59,7 +59,7 @@ def _refuse_target(store: SqliteStore, target: Path, replace: bool) -> None:
 def _copy(store: SqliteStore, copy: sqlite3.Connection, progress: OnPages) -> None:
     # Without a snapshot, SQLite begins again from the first page whenever another process writes.
     with store.connection_context(), store.snapshot():
-        connection: sqlite3.Connection = store.connection()  # type: ignore[no-untyped-call]
+        connection: sqlite3.Connection = store.connection()
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # begins the snapshot
         connection.backup(
             copy,

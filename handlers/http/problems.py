@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 from chalice.app import Response
 
 from db import errors
+from db.engine.database import cause_of, is_away, unavailable
+
+from .logs import words_of
 
 log = logging.getLogger("confab")
 MEDIA_TYPE = "application/problem+json"
@@ -27,12 +30,16 @@ class Kind(NamedTuple):
 
 
 MALFORMED = Kind(400, "malformed-json", "The body is not JSON")
+MALFORMED_REQUEST = Kind(400, "malformed-request", "The request is not HTTP/1.1")
+REPEATED_HEADER = Kind(400, "repeated-header", "A header was sent more than once")
 UNAUTHENTICATED = Kind(401, "unauthenticated", "A valid API key is needed")
 NOT_SIGNED_ON = Kind(401, "not-signed-on", "A signed-on user is needed")
 OTHER_PROJECT = Kind(403, "other-project", "The API key is for another project")
+UNKNOWN_PATH = Kind(403, "unknown-path", "No such path")
 NO_CONVERSATION = Kind(404, "conversation-not-found", "No such conversation")
 NO_MESSAGE = Kind(404, "message-not-found", "No such message")
 METHOD_NOT_ALLOWED = Kind(405, "method-not-allowed", "The route has no such method")
+REQUEST_TIMEOUT = Kind(408, "request-timeout", "The request did not come to its end")
 OFFSET_CONFLICT = Kind(409, "offset-conflict", "The offset is not the end of the text")
 STREAM_FINISHED = Kind(409, "stream-finished", "The message is not in progress")
 REQUEST_IN_PROGRESS = Kind(409, "request-in-progress", "The first request still runs")
@@ -45,7 +52,9 @@ IDEMPOTENCY_KEY_REUSED = Kind(
     422, "idempotency-key-reused", "The Idempotency-Key belongs to another request"
 )
 RESPONSE_TOO_LARGE = Kind(422, "response-too-large", "The answer is too large")
+HEAD_TOO_LARGE = Kind(431, "head-too-large", "The head of the request is too large")
 INTERNAL = Kind(500, "internal", "Internal error")
+UNKNOWN_CODING = Kind(501, "unknown-coding", "The body's Transfer-Encoding is not known")
 MODEL_FAILED = Kind(502, "model-failed", "The model did not answer to the end")
 UNAVAILABLE = Kind(503, "unavailable", "The database is busy or away")
 
@@ -77,16 +86,27 @@ def problem_response(error: Exception, request_id: str) -> Response:
     """The answer to an exception. One that is our fault is logged whole and told briefly."""
     if isinstance(error, Problem):
         return _response(error.kind, str(error), request_id, error.headers, error.extra)
+    error = _ours(error)
     kind = next((KINDS[c] for c in type(error).__mro__ if c in KINDS), INTERNAL)
     if isinstance(error, errors.Invalid):
         told = {"loc": ["body", error.field], "msg": str(error), "type": "value_error"}
         return _response(kind, str(error), request_id, {}, {"errors": [told]})
     if isinstance(error, errors.StoreError):
         return _response(kind, str(error), request_id, {}, error.extra)
-    log.error("%s", error, exc_info=error, extra={"request_id": request_id})
-    if kind.status == 503:
+    if kind is UNAVAILABLE:
+        log.error(cause_of(error.__cause__ or error), extra={"request_id": request_id})
         return _response(kind, UNAVAILABLE_DETAIL, request_id, {"Retry-After": "1"}, {})
+    log.error(words_of(error), exc_info=error, extra={"request_id": request_id})
     return _response(kind, INTERNAL_DETAIL, request_id, {}, {})
+
+
+def _ours(error: Exception) -> Exception:
+    """The error, or what it is to the service if a driver raised it while rows were fetched."""
+    if not is_away(error):
+        return error
+    ours = unavailable(error)
+    ours.__cause__ = error
+    return ours
 
 
 def chalice_problem(response: Response, request_id: str) -> Response:

@@ -15,5 +15,8 @@ class Clock:
     def now(self, zone: tzinfo) -> datetime:
         return datetime.now(zone) + timedelta(seconds=self.ahead)
 
+    def fromisoformat(self, text: str) -> datetime:
+        return datetime.fromisoformat(text)
+
     def time_ns(self) -> int:
         return time.time_ns() + int(self.ahead * 1e9)
