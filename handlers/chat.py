@@ -9,7 +9,7 @@ from db.idempotency_keys import Claim
 
 from .events import event_stream
 from .http.caller import AnyCaller
-from .http.endpoint import ANY, JSON, Reply, endpoint
+from .http.endpoint import ANY, JSON, MODEL, Reply, endpoint
 from .http.headers import ACCEPT, REPLAYED, Headers
 from .http.problems import MODEL_FAILED, NO_MESSAGE, OFFSET_CONFLICT, STREAM_FINISHED, Problem
 from .http.sse import EVENT_STREAM
@@ -40,7 +40,7 @@ class Accept(Headers):
 @endpoint(
     media_types=(JSON, EVENT_STREAM),
     problems=(NO_MESSAGE, OFFSET_CONFLICT, STREAM_FINISHED, MODEL_FAILED),
-    waits=True,
+    waits_for=MODEL,
 )
 def chat(
     caller: AnyCaller, body: ChatRequest, headers: Accept, claim: Claim | None = None

@@ -7,17 +7,17 @@ part of a response. So an answer holds what there is, and asking again goes on w
 from chalice.app import Blueprint
 from pydantic import Field
 
-from db import events
 from db.events import ConversationEvent
 from db.models import CONVERSATION, MESSAGE
 from db.settings import settings
 
 from .http import sse
 from .http.caller import AnyCaller
-from .http.endpoint import ANY, endpoint
+from .http.endpoint import ANY, NEWS, endpoint
 from .http.headers import LAST_EVENT_ID, Headers
 from .http.sse import ServerSentEvent
 from .http.types import Strict, Uuid
+from .http.waiting import Wait, body_of
 from .messages import MessageResponse
 
 routes = Blueprint(__name__)
@@ -32,7 +32,7 @@ class LastEventId(Headers):
 
 
 @routes.route("/api/v1/conversations/{conversation_id}/events", methods=["GET"], content_types=ANY)
-@endpoint(media_types=(sse.EVENT_STREAM,), waits=True)
+@endpoint(media_types=(sse.EVENT_STREAM,), waits_for=NEWS)
 def follow_conversation(
     caller: AnyCaller, conversation_id: Uuid, query: FollowQuery, headers: LastEventId
 ) -> str:
@@ -42,8 +42,9 @@ def follow_conversation(
     length}`, `deleted` `{message_id}`, and `conversation` `{id, title, is_archived}`. The answer
     ends when it has told all that there is.
     """
-    wait = min(query.wait, settings().max_wait)
-    return event_stream(events.follow(caller.scope, conversation_id, headers.last_event_id, wait))
+    seconds = min(query.wait, settings().max_wait)
+    position = headers.last_event_id
+    return body_of(Wait(caller.scope, conversation_id, position, seconds, event_stream))
 
 
 def event_stream(told: list[ConversationEvent]) -> str:

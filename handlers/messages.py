@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from chalice.app import Blueprint
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from db import messages
 from db.messages import Draft
@@ -19,11 +19,11 @@ from .http.types import (
     Cursors,
     Id,
     Strict,
+    Text,
     Timestamp,
     Uuid,
     changes,
     one_or_list,
-    without_nul,
 )
 
 routes = Blueprint(__name__)
@@ -40,9 +40,7 @@ Parts = Annotated[
     ),
 ]
 Content = Annotated[
-    Annotated[str, Tag(ONE)] | Annotated[Parts, Tag(LIST)],
-    Discriminator(one_or_list),
-    AfterValidator(without_nul),
+    Annotated[Text, Tag(ONE)] | Annotated[Parts, Tag(LIST)], Discriminator(one_or_list)
 ]
 Metadata = Annotated[dict[str, Any] | None, Field(description="Any JSON object.")]
 
@@ -72,7 +70,20 @@ class MessageResponse:
         )
 
 
+# For the OpenAPI document: what `db.messages` refuses.
+_ONLY_TEXT_STREAMS = ConfigDict(
+    json_schema_extra={
+        "not": {
+            "required": ["content", "status"],
+            "properties": {"content": {"type": "array"}, "status": {"const": "in_progress"}},
+        }
+    }
+)
+
+
 class MessageCreate(Strict):
+    model_config = _ONLY_TEXT_STREAMS
+
     role: Role
     content: Content
     status: Status = "completed"
@@ -89,6 +100,8 @@ OneOrBatch = Annotated[
 
 
 class MessagePatch(Strict):
+    model_config = _ONLY_TEXT_STREAMS
+
     content: Content = ABSENT
     metadata: Metadata = ABSENT
     status: Status = ABSENT

@@ -1,23 +1,43 @@
 """A client's connection: bytes in, requests, responses, bytes out. llhttp parses the requests."""
 
-import json
+import re
 import socket
 import time
 from collections import deque
 from contextlib import suppress
 from functools import lru_cache
 from http.client import responses
+from math import inf
 from typing import NamedTuple
 from wsgiref.handlers import format_date_time
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from .gateway import MAX_KEPT_BYTES, GatewayRequest, GatewayResponse
+from handlers.http.problems import (
+    HEAD_TOO_LARGE,
+    MALFORMED_REQUEST,
+    REQUEST_TIMEOUT,
+    UNKNOWN_CODING,
+    Kind,
+)
+
+from .gateway import MAX_KEPT_BYTES, GatewayRequest, GatewayResponse, refusal
 
 RECEIVE_BYTES = 1 << 18  # taken from the socket at a time
-MAX_HEAD_BYTES = 1 << 16
+MAX_HEAD_BYTES = 1 << 16  # also of what comes between two pieces of a body, and after it
 MAX_DISCARDED_BYTES = 10_000_000  # of a body that has been refused
+# Between two requests. Proxies drop an idle connection of theirs after 60 seconds (ALB, nginx). If
+# we did so first, they would send a request into a connection that is about to close.
+IDLE_SECONDS = 75.0
+# For a request's first byte to its last, for the client's silence in its midst, for its silence
+# while it has a response to take, and for the rest that it sends after a refusal.
+PATIENCE_SECONDS = 20.0
+# A large body has one more second for each so many bytes of it, as in Apache's mod_reqtimeout.
+MIN_BYTES_PER_SECOND = 500
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+TLS_HANDSHAKE = b"\x16"  # the first byte of a TLS connection
+# What a target in absolute form has before path and query (RFC 9112, 3.2.2).
+AUTHORITY = re.compile(r"\Ahttps?://[^/?#]*", re.IGNORECASE)
 
 
 class _Whole(NamedTuple):
@@ -44,8 +64,11 @@ class Connection:
         self._refusal: GatewayResponse | None = None  # follows the requests, and is the last
         self._discarded: int | None = None  # bytes that came after the last response
         self._head_bytes = 0
+        self._steps = 0  # heads, pieces of bodies and ends that have come
+        self._moved_at = self._began_at = time.monotonic()
+        self._has_begun = False  # a part of a request is there
+        self._method = ""
         self._expects_continue = False
-        self.on_message_begin()
 
     @property
     def request(self) -> GatewayRequest | None:
@@ -56,6 +79,45 @@ class Connection:
     def is_sending(self) -> bool:
         """Whether the client has to read before more can be sent."""
         return len(self._unsent) > 0
+
+    @property
+    def deadline(self) -> float:
+        """When `expire` is due, by `time.monotonic`. Never while a request is being answered."""
+        if self.is_sending:
+            return self._moved_at + PATIENCE_SECONDS
+        if self._requests:
+            return inf
+        if self._discarded is not None:
+            return self._began_at + PATIENCE_SECONDS
+        if self._has_begun:
+            slowest = self._began_at + len(self._body) / MIN_BYTES_PER_SECOND
+            return min(slowest, self._moved_at) + PATIENCE_SECONDS
+        return self._moved_at + IDLE_SECONDS
+
+    def expire(self) -> None:
+        """Tell the client that its request takes too long, or close a connection without one."""
+        if self.is_sending or self._discarded is not None or not self._has_begun:
+            self.is_open = False
+        else:
+            detail = (
+                "The rest of the request did not come in time: send it again, and without a break "
+                f"of {PATIENCE_SECONDS:.0f} seconds."
+            )
+            self._refuse(REQUEST_TIMEOUT, detail)
+            self._send_refusal()
+
+    def has_left(self) -> bool:
+        """Whether the client has closed its end.
+
+        Ask this if there is something to read while its request is being answered. It may be the
+        next request.
+        """
+        try:
+            return not self.socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def receive(self) -> None:
         """Take in what has come, unless there is a request to be answered."""
@@ -68,6 +130,7 @@ class Connection:
         except OSError:  # the client has left
             self.is_open = False
             return
+        self._moved_at = time.monotonic()
         if self._discarded is not None:
             self._discarded += len(received)
             self.is_open = len(received) > 0 and self._discarded < MAX_DISCARDED_BYTES
@@ -79,6 +142,8 @@ class Connection:
     def respond(self, response: GatewayResponse) -> None:
         """Send the response to the request."""
         keeps_alive = self._requests.popleft().keeps_alive and not self._is_last
+        # Nothing was read meanwhile, so the next request, if it has begun, gets its whole time.
+        self._began_at = self._moved_at = time.monotonic()
         self._send(response, keeps_alive)
         self._send_refusal()
 
@@ -87,6 +152,7 @@ class Connection:
         try:
             while self._unsent:
                 self._unsent = self._unsent[self.socket.send(self._unsent) :]
+                self._moved_at = time.monotonic()
         except BlockingIOError:
             return
         except OSError:  # the client has left
@@ -106,6 +172,7 @@ class Connection:
             self.is_open = False
             return
         self._discarded = 0
+        self._began_at = time.monotonic()
         with suppress(OSError):  # the client has left
             self.socket.shutdown(socket.SHUT_WR)
 
@@ -126,28 +193,36 @@ class Connection:
     # --- Parsing
 
     def _parse(self, received: bytes) -> None:
+        steps = self._steps
         try:
             self._parser.feed_data(received)
         except HttpParserUpgrade:  # we stay with HTTP/1.1, and what follows is something else
             if self._requests:
                 self._requests[-1] = self._requests[-1]._replace(keeps_alive=False)
         except HttpParserError as error:
-            self._refuse(400, str(error) or "The request is not HTTP")
-        if self._has_begun and self._is_in_head:
-            self._head_bytes += 0 if self._requests else len(received)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(431, "The head of the request is too large")
-        elif self._expects_continue and not self._requests:
+            self._refuse(MALFORMED_REQUEST, self._fault(received, error))
+        self._head_bytes = self._head_bytes + len(received) if self._steps == steps else 0
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(HEAD_TOO_LARGE, f"Send headers of at most {MAX_HEAD_BYTES:,} bytes.")
+        elif self._expects_continue and not self._requests and self._refusal is None:
             self._expects_continue = False
             self._unsent = memoryview(CONTINUE)
             self.flush()
         self._send_refusal()
 
-    def _refuse(self, status: int, message: str) -> None:
+    def _fault(self, received: bytes, error: HttpParserError) -> str:
+        """What is wrong with a request that llhttp does not take."""
+        if received.startswith(TLS_HANDSHAKE) and self._steps == 0:
+            return "This port speaks HTTP and not TLS: write http:// instead of https://."
+        if self._has_begun and self._parser.get_method() == b"PRI":
+            return "This port speaks HTTP/1.1 and not HTTP/2: send HTTP/1.1."
+        return f"{error}: send a request as in RFC 9112."
+
+    def _refuse(self, kind: Kind, detail: str) -> None:
         """Answer something that is not a request of ours, after the requests before it."""
-        body = json.dumps({"message": f"{message}."}).encode()
-        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
-        self._refusal = self._refusal or GatewayResponse(status, headers, body)
+        is_after_the_last = bool(self._requests) and not self._requests[-1].keeps_alive
+        if self._refusal is None and not is_after_the_last:
+            self._refusal = refusal(kind, detail, self._method)
 
     def _send_refusal(self) -> None:
         if self._refusal is not None and not self._requests and not self.is_sending:
@@ -158,46 +233,59 @@ class Connection:
     # What llhttp found. These have the names that httptools gives them.
 
     def on_message_begin(self) -> None:
-        self._target = b""
-        self._headers: dict[str, str] = {}
+        self._method, self._target = "", b""
+        self._headers: dict[str, list[str]] = {}
         self._body = bytearray()
         self._is_in_head = True
-        self._expects_continue = False
-        self._has_begun = False
+        self._has_begun = True
+        self._began_at = self._moved_at
 
     def on_url(self, part: bytes) -> None:
-        self._has_begun = True
         self._target += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._is_in_head:  # a trailer must not pass for a header
-            self._headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
+            values = self._headers.setdefault(name.decode("latin-1").lower(), [])
+            values.append(value.decode("latin-1"))
 
     def on_headers_complete(self) -> None:
         self._is_in_head = False
-        self._head_bytes = 0
+        self._steps += 1
         self._method = self._parser.get_method().decode("latin-1")
-        self._expects_continue = self._headers.get("expect", "").lower() == "100-continue"
+        version, hosts = self._parser.get_http_version(), self._headers.get("host", [])
+        if version not in ("1.0", "1.1"):
+            self._refuse(MALFORMED_REQUEST, f"This port does not speak HTTP/{version}: send 1.1.")
+        elif len(hosts) > 1 or (version == "1.1" and not hosts):  # RFC 9112, 3.2
+            self._refuse(MALFORMED_REQUEST, "Send one Host header.")
+        # llhttp refuses a body that does not end in chunks, and Content-Length beside them.
+        coding = self._headers.get("transfer-encoding", ["chunked"])
+        if len(coding) > 1 or coding[0].strip().lower() != "chunked":
+            self._refuse(UNKNOWN_CODING, "Send the body without Transfer-Encoding, or chunked.")
+        self._expects_continue = self._headers.get("expect", [""])[-1].lower() == "100-continue"
 
     def on_body(self, part: bytes) -> None:
+        self._steps += 1
         if len(self._body) > MAX_KEPT_BYTES:
             return
         self._body += part
         if len(self._body) > MAX_KEPT_BYTES:  # the app refuses it, and the rest is not read
-            self._requests.append(_Whole(self._whole(), keeps_alive=False))
+            self._append(keeps_alive=False)
 
     def on_message_complete(self) -> None:
+        self._steps += 1
         self._has_begun = self._expects_continue = False
-        version = self._parser.get_http_version()
-        if version == "0.9" or (version == "1.1" and "host" not in self._headers):
-            self._refuse(400, "An HTTP/1.1 request needs a Host header")  # RFC 9112, 3.2
-        elif len(self._body) <= MAX_KEPT_BYTES and self._refusal is None:
-            keeps_alive = self._parser.should_keep_alive()
-            self._requests.append(_Whole(self._whole(), keeps_alive))
+        if len(self._body) <= MAX_KEPT_BYTES:
+            self._append(self._parser.should_keep_alive())
 
-    def _whole(self) -> GatewayRequest:
+    def _append(self, keeps_alive: bool) -> None:
+        """Let the request be answered, unless one before it is refused."""
+        if self._refusal is not None:
+            return
         target = self._target.decode("latin-1")
-        return GatewayRequest(self._method, target, self._headers, bytes(self._body))
+        if not target.startswith("/"):
+            target = AUTHORITY.sub("", target)
+        request = GatewayRequest(self._method, target, self._headers, bytes(self._body))
+        self._requests.append(_Whole(request, keeps_alive))
 
 
 @lru_cache(1)

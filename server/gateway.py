@@ -1,17 +1,20 @@
 """API Gateway as Chalice plays it, for the servers that are not Lambda."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from chalice.app import Chalice, Response
+from chalice.app import Chalice
 from chalice.config import Config
-from chalice.local import LocalGateway, LocalGatewayException
+from chalice.local import LambdaEventConverter, LocalGateway, RouteMatcher
 
 from handlers.http.headers import REQUEST_ID
+from handlers.http.logs import log
 from handlers.http.middleware import failure
+from handlers.http.problems import UNKNOWN_PATH, Kind, Problem
+from handlers.http.waiting import Parking, Wait, parking
 
 # The most of a body that is read, as API Gateway has it. The app refuses more than 6,000,000 bytes.
 MAX_KEPT_BYTES = 10_000_000
@@ -20,19 +23,35 @@ MAX_KEPT_BYTES = 10_000_000
 class GatewayRequest(NamedTuple):
     """`target` is path and query as they were sent, percent-encoded.
 
-    The names of headers are in lower case. Their values have one character for each byte.
+    The names of headers are in lower case. Each has all its values, in the order in which they were
+    sent, with one character for each byte.
     """
 
     method: str
     target: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, list[str]]
     body: bytes
 
 
 class GatewayResponse(NamedTuple):
+    """`wait`: the request waits for news, and this is the response if none comes."""
+
     status: int
     headers: list[tuple[str, str]]
     body: bytes
+    wait: Wait | None = None
+
+
+class _EventConverter(LambdaEventConverter):
+    """Makes the events of API Gateway, which have every value of a header, and the last one."""
+
+    def create_lambda_event(
+        self, method: str, path: str, headers: dict[str, Any], body: bytes | None = None
+    ) -> dict[str, Any]:
+        last = {name: values[-1] for name, values in headers.items()}
+        event = super().create_lambda_event(method, path, last, body)
+        event["multiValueHeaders"] = headers
+        return event
 
 
 class Gateway:
@@ -45,41 +64,114 @@ class Gateway:
         )
         self._routes = app_object.routes
         self._gateway = LocalGateway(app_object, constants)
-        # `waits` and the gateway ask for the same route. Chalice's matcher finds it once.
-        matcher = self._gateway.event_converter._route_matcher
+        # `waits`, `answer` and the converter ask for the same route. The matcher finds it once.
+        matcher = RouteMatcher(list(app_object.routes))
         matcher.match_route = self._match = lru_cache(1024)(matcher.match_route)
+        converter = _EventConverter(matcher, app_object.api.binary_types)
+        self._gateway.event_converter = converter
 
-    def waits(self, request: GatewayRequest) -> bool:
-        """Whether the request's endpoint may wait for something else than the database."""
+    def waits_for(self, request: GatewayRequest) -> str | None:
+        """What else than the database the request may wait for, as its endpoint says."""
+        route = self._route(request.target)
+        entry = None if route is None else self._routes[route].get(request.method)
+        return entry.view_function.endpoint.waits_for if entry is not None else None
+
+    def answer_or_park(self, request: GatewayRequest) -> GatewayResponse:
+        """The response, or, if the request has to wait for news, one that has a `wait`."""
+        place = Parking()
+        token = parking.set(place)
         try:
-            route = self._match(request.target).route
-        except ValueError:  # there is no such path
-            return False
-        entry = self._routes[route].get(request.method)
-        return entry is not None and entry.view_function.endpoint.waits
+            return self.answer(request)._replace(wait=place.wait)
+        finally:
+            parking.reset(token)
 
     def answer(self, request: GatewayRequest) -> GatewayResponse:
         method, target, headers, body = request
-        # Chalice fails on an unknown path if this header is not ASCII, and no valid one is not.
-        if not headers.get("authorization", "").isascii():
-            headers = {name: headers[name] for name in headers if name != "authorization"}
-        try:
+        route = self._route(target)
+        if route is None:  # API Gateway has the same status. There, this never reaches the app
+            detail = "There is no such path: /openapi.json lists those that there are."
+            return refusal(UNKNOWN_PATH, detail, method, message="Missing Authentication Token")
+        methods = self._routes[route]
+        if method == "HEAD" and "GET" in methods:
+            response = self._head(target, headers, body)
+        else:
             response = self._gateway.handle_request(method, target, headers, body)
-            status, content = response["statusCode"], (response["body"] or "").encode()
-            named = {**response["headers"], **response["multiValueHeaders"]}
-        except LocalGatewayException as error:  # there is no such path
-            status, content = error.CODE, error.body or b""
-            named = {"Content-Type": "application/json", **error.headers}
-        return _response(status, named, content, method)
+        named = {**response["headers"], **response["multiValueHeaders"]}
+        if response["statusCode"] == 405 and "GET" in methods:
+            named["Allow"] += ", HEAD"
+        content = (response["body"] or "").encode()
+        return _response(response["statusCode"], named, content, method)
+
+    def resume(
+        self, request: GatewayRequest, parked: GatewayResponse, look: Callable[[Wait], str | None]
+    ) -> GatewayResponse:
+        """The response to a request that waits, or the parked one again if nothing is new."""
+        wait = parked.wait
+        assert wait is not None  # noqa: S101 - that is why it is parked
+        try:
+            body = look(wait)
+        except Exception as error:
+            response = self.failed(request, error, parked)
+        else:
+            if body is None:
+                return parked
+            content = body.encode()
+            headers = [pair for pair in parked.headers if pair[0] != "Content-Length"]
+            headers.append(("Content-Length", str(len(content))))
+            response = GatewayResponse(parked.status, headers, content)
+        wait.log(response.status)
+        return response
+
+    @staticmethod
+    def give_up(parked: GatewayResponse) -> GatewayResponse:
+        """The response to a request that has waited long enough."""
+        if parked.wait is not None:
+            parked.wait.log(parked.status)
+        return parked._replace(wait=None)
 
     def failed(
         self, request: GatewayRequest, error: Exception, instead_of: GatewayResponse | None = None
     ) -> GatewayResponse:
         """The problem for a request that failed, in the place of the answer that it had, if any."""
         sent = dict(instead_of.headers) if instead_of else {}
-        response: Response = failure(error, sent.get(REQUEST_ID) or str(uuid.uuid4()))
-        content = str(response.body).encode()
-        return _response(response.status_code, response.headers, content, request.method)
+        return _failure(error, sent.get(REQUEST_ID) or str(uuid.uuid4()), request.method)
+
+    def _route(self, target: str) -> str | None:
+        """The pattern of the target's route. None if there is no such path."""
+        if target.startswith("//"):  # Chalice would take `//a/health` for /health on the host a
+            return None
+        try:
+            return self._match(target).route
+        except ValueError:
+            return None
+
+    def _head(self, target: str, headers: Mapping[str, list[str]], body: bytes) -> Any:
+        """Answer a HEAD as the GET of the app. The caller leaves the body out.
+
+        API Gateway answers 403 to HEAD, because Chalice gives it only the methods of the routes.
+        """
+        place = Parking()  # so that it does not wait for news, which would be in the body
+        token = parking.set(place)
+        try:
+            response = self._gateway.handle_request("GET", target, headers, body)
+        finally:
+            parking.reset(token)
+        if place.wait is not None:
+            place.wait.log(response["statusCode"])
+        return response
+
+
+def refusal(kind: Kind, detail: str, method: str = "GET", **extra: Any) -> GatewayResponse:
+    """The problem for what does not reach the app. The log has the reason in a line."""
+    request_id = str(uuid.uuid4())
+    log.info("Refused with %d: %s", kind.status, detail, extra={"request_id": request_id})
+    return _failure(Problem(kind, detail, **extra), request_id, method)
+
+
+def _failure(error: Exception, request_id: str, method: str) -> GatewayResponse:
+    response = failure(error, request_id)
+    content = str(response.body).encode()
+    return _response(response.status_code, response.headers, content, method)
 
 
 def _response(

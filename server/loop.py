@@ -5,9 +5,10 @@ together they read a third of what one of them reads alone. So the loop answers 
 another. In each turn it answers those that are there: first the ones that read, then the ones that
 write, with one commit for all of these (`db.engine.group_commit`). Their answers leave after it.
 
-Two kinds of requests have a thread instead. One that may wait for something else than the database
-(`waits=True` on its endpoint) has its own. If another process holds the lock of the file, one
-thread waits for it with all requests that write. Meanwhile the loop goes on answering others.
+Two kinds of requests have a thread instead. One that waits for a model has its own. If another
+process holds the lock of the file, one thread waits for it with all requests that write. Meanwhile
+the loop goes on answering others. A request that waits for news is put aside (`followers`), and is
+looked at after all others.
 """
 
 import selectors
@@ -19,12 +20,14 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 
-from db import startup
 from db.engine.database import database, keeps_connection, release, write_patience
 from db.engine.group_commit import Group
+from db.engine.notices import listen, unlisten
+from handlers.http.endpoint import MODEL, NEWS
 from handlers.http.logs import log
 
 from .connection import Connection
+from .followers import Followers
 from .gateway import Gateway, GatewayResponse
 from .threads import Threads
 
@@ -33,6 +36,10 @@ NO_FILE_SECONDS = 0.02  # until a loop without a free file descriptor accepts ag
 # A read may find the message of a silent writer, and finishes it. For this write it waits so long.
 READER_PATIENCE_SECONDS = 0.05
 GROUP_REQUESTS = 128  # in one commit, so that no answer waits too long
+# Followers are looked for in each turn: for so long, or for a part of what others took.
+FOLLOWERS_SECONDS = 0.001
+FOLLOWERS_PART = 0.25
+EXPIRE_SECONDS = 1.0  # between two looks at who is late
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 Answered = tuple[Connection, GatewayResponse]
@@ -66,9 +73,13 @@ class Loop:
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._with_request: dict[Connection, None] = {}  # in the order of their requests
         self._answered: deque[Answered] = deque()  # by threads, to be sent
+        self._followers = Followers(gateway, self._wake)
+        self._are_followers_aside = False  # a thread looks for some of them, or watches
+        self._expired = time.monotonic()  # when late connections were looked for
         self._threads = Threads("aside")
         self._aside = 0  # requests that threads are answering
-        self._locked_out: list[Connection] | None = None  # the requests that a thread writes
+        # The requests that a thread writes, and until when they may wait for the lock.
+        self._locked_out: list[tuple[float, Connection]] | None = None
         self._changing_locked_out = threading.Lock()
         self._is_stopping = False
 
@@ -80,13 +91,18 @@ class Loop:
     def run(self) -> None:
         keeps_connection.set(True)
         write_patience.set(READER_PATIENCE_SECONDS)
-        while not self._is_stopping:
-            self._turn(POLL_SECONDS)
-        for each in self._listening:
-            self._selector.unregister(each)
-        self._receive_all()
-        while self._with_request or self._aside or self._is_sending():
-            self._turn(POLL_SECONDS)
+        listen(self._followers.hear)
+        try:
+            while not self._is_stopping:
+                self._turn(POLL_SECONDS)
+            for each in self._listening:
+                self._selector.unregister(each)
+            self._receive_all()
+            self._followers.end()
+            while self._with_request or self._followers or self._aside or self._is_sending():
+                self._turn(POLL_SECONDS)
+        finally:
+            unlisten(self._followers.hear)
 
     def close(self) -> None:
         """After `run` has ended."""
@@ -98,16 +114,27 @@ class Loop:
         self._woken.close()
 
     def _turn(self, patience: float) -> None:
+        if not self._are_followers_aside:
+            patience = min(patience, self._followers.seconds_until_due())
         for key, events in self._selector.select(0 if self._with_request else patience):
             connection: Connection | None = key.data
             if connection is not None:
-                is_writable = events & selectors.EVENT_WRITE
-                self._do(connection, connection.flush if is_writable else connection.receive)
+                if connection in self._followers:
+                    self._interrupt(connection)
+                else:
+                    is_writable = events & selectors.EVENT_WRITE
+                    self._do(connection, connection.flush if is_writable else connection.receive)
             elif key.fileobj is self._woken:
                 self._send_answered()
             else:
                 self._accept_all(key.fileobj)  # type: ignore[arg-type]
+        started = time.monotonic()
+        others = len(self._with_request)
         self._answer()
+        if self._followers:
+            spent = time.monotonic() - started
+            self._look_for_followers(FOLLOWERS_PART * spent if others else FOLLOWERS_SECONDS)
+        self._expire()
         self._on_turn()
 
     def _accept_all(self, listening: socket.socket) -> None:
@@ -169,7 +196,10 @@ class Loop:
         for connection in asking:
             request = connection.request
             assert request is not None  # noqa: S101 - that is why it is among them
-            if _is_on_database_server() or self._gateway.waits(request):
+            waits_for = self._gateway.waits_for(request)
+            if waits_for == NEWS:
+                self._followers.admit(connection)
+            elif waits_for == MODEL or not _reads_a_file():
                 self._answer_aside(connection)
             elif request.method in SAFE_METHODS:
                 self._send(connection, self._response(connection))
@@ -192,43 +222,59 @@ class Loop:
     def _write(self, connections: list[Connection]) -> None:
         """Answer requests that write, with one commit. It does not wait for another process."""
         with self._changing_locked_out:
-            if self._locked_out is not None:
-                self._take_aside(connections)
-                self._locked_out += connections
+            is_locked_out = self._locked_out is not None
+        if not is_locked_out:
+            try:
+                group = self._begin()
+            except Exception as error:  # the database is away, or broken
+                self._send_all(self._failed([(each, None) for each in connections], error))
                 return
-        answered = self._write_together(connections, wait=False)
-        if answered is not None:
-            for connection, response in answered:
-                self._send(connection, response)
-            return
-        self._locked_out = connections
+            if group is not None:
+                self._send_all(self._run(group, connections))
+                return
+        deadline = database.obj.writer.deadline()
         self._take_aside(connections)
-        self._start(self._write_locked_out)
+        with self._changing_locked_out:
+            is_locked_out = self._locked_out is not None
+            self._locked_out = self._locked_out or []
+            self._locked_out += [(deadline, connection) for connection in connections]
+        if not is_locked_out:
+            self._start(self._write_locked_out)
 
     def _write_locked_out(self) -> None:
-        """What the thread does that waits for the lock."""
+        """What the thread does that waits for the lock. Each request waits to its own deadline."""
+        waiting: list[tuple[float, Connection]] = []
         while True:
             with self._changing_locked_out:
-                connections, self._locked_out = self._locked_out or [], []
-                if not connections:
-                    self._locked_out = None
-                    release()
-                    return
-            for start in range(0, len(connections), GROUP_REQUESTS):
-                together = connections[start : start + GROUP_REQUESTS]
-                self._hand_over(self._write_together(together, wait=True) or [])
+                waiting += self._locked_out or []
+                self._locked_out = [] if waiting else None
+            if not waiting:
+                release()
+                return
+            together, waiting = waiting[:GROUP_REQUESTS], waiting[GROUP_REQUESTS:]
+            oldest, _ = together[0]
+            try:
+                group = self._begin(oldest)
+            except Exception as error:
+                late = [(each, None) for deadline, each in together if deadline <= oldest]
+                self._hand_over(self._failed(late, error))
+                waiting = together[len(late) :] + waiting
+                continue
+            if group is not None:
+                self._hand_over(self._run(group, [connection for _, connection in together]))
 
-    def _write_together(self, connections: list[Connection], wait: bool) -> list[Answered] | None:
-        """The answers to requests whose writes were committed. None if the lock is taken."""
+    def _begin(self, deadline: float | None = None) -> Group | None:
+        """A group for requests that write. Without a deadline, None if the lock is taken.
+
+        Raises Unavailable if the database is away or broken, or the lock not to be had in time.
+        """
+        group = Group(database.obj)
+        return group if group.begin(deadline is not None, deadline) else None
+
+    def _run(self, group: Group, connections: list[Connection]) -> list[Answered]:
+        """The answers to requests whose writes were committed."""
         answered: list[Answered] = []
         dependent: list[Answered] = []  # on the commit
-        try:
-            startup.open_once()
-            group = Group(database.obj)
-            if not group.begin(wait):
-                return None
-        except Exception as error:  # the database is away, or broken
-            return self._failed([(each, None) for each in connections], error)
         try:
             for connection in connections:
                 response, wrote = group.run(partial(self._response, connection))
@@ -241,6 +287,10 @@ class Loop:
             group.end()
         return answered + dependent
 
+    def _send_all(self, answered: list[Answered]) -> None:
+        for connection, response in answered:
+            self._send(connection, response)
+
     def _failed(
         self, answers: Iterable[tuple[Connection, GatewayResponse | None]], error: Exception
     ) -> list[Answered]:
@@ -249,6 +299,74 @@ class Loop:
             (each, self._gateway.failed(each.request, error, instead_of))  # type: ignore[arg-type]
             for each, instead_of in answers
         ]
+
+    # --- Followers
+
+    def _look_for_followers(self, seconds: float) -> None:
+        """Let followers look to whom something happened, for a moment: others come first."""
+        self._followers.wake()
+        if not _reads_a_file():
+            self._look_aside()
+            return
+        if self._followers.is_watch_due():
+            self._followers.watch()
+        end = time.monotonic() + seconds
+        while (connection := self._followers.next()) is not None:
+            response = self._followers.look(connection)
+            if response.wait is None:
+                self._send(connection, response)
+            if time.monotonic() >= end:
+                return
+
+    def _look_aside(self) -> None:
+        """The same where each look waits for a database server: in a thread, one at a time."""
+        if self._are_followers_aside:
+            return
+        looking: list[tuple[Connection, GatewayResponse | None]] = []
+        while (connection := self._followers.next()) is not None:
+            looking.append((connection, self._followers.take(connection)))
+        self._take_aside([connection for connection, _ in looking])
+        watches = self._followers.is_watch_due()
+        has_new = watches and self._followers.begin_watch()
+        versions = self._followers.versions() if watches else {}
+
+        def look() -> None:
+            try:
+                for connection, parked in looking:
+                    self._hand_over([(connection, self._followers.look_at(connection, parked))])
+                if watches:
+                    self._followers.ask(has_new, lambda: versions)
+            finally:
+                release()
+                self._are_followers_aside = False
+                self._wake()
+
+        if looking or watches:
+            self._are_followers_aside = True
+            self._start(look)
+
+    def _interrupt(self, connection: Connection) -> None:
+        """A client of which something comes while its request waits: it waits no longer."""
+        parked = self._followers.take(connection)
+        if connection.has_left():
+            connection.is_open = False
+            self._look_at(connection)
+            return
+        response = parked or self._followers.look_at(connection, None)
+        self._send(connection, self._gateway.give_up(response))
+
+    # --- Time
+
+    def _expire(self) -> None:
+        """Let go of the clients that are late."""
+        now = time.monotonic()
+        if now < self._expired + EXPIRE_SECONDS:
+            return
+        self._expired = now
+        for key in list(self._selector.get_map().values()):
+            connection: Connection | None = key.data
+            if connection is not None and connection.deadline < now:
+                self._do(connection, connection.expire)
 
     # --- Threads
 
@@ -289,9 +407,14 @@ class Loop:
             connection, response = self._answered.popleft()
             self._aside -= 1
             self._selector.register(connection.socket, selectors.EVENT_READ, connection)
-            self._send(connection, response)
+            if response.wait is None:
+                self._send(connection, response)
+            else:
+                self._followers.park(connection, response)
 
 
-def _is_on_database_server() -> bool:
-    """Whether the rows are on a database server: then each request waits, and needs a thread."""
-    return database.obj is not None and database.obj.engine != "sqlite"
+def _reads_a_file() -> bool:
+    """Whether the rows are at hand. A database server has to be waited for, and so has the opening
+    of the store, which the first request does.
+    """
+    return database.obj is not None and database.obj.engine == "sqlite"

@@ -6,7 +6,7 @@ from chalice.config import Config
 from pydantic import BaseModel, Field
 
 from handlers.http.caller import AnyCaller, Caller
-from handlers.http.endpoint import ANY, MAX_BODY_BYTES, Reply, endpoint
+from handlers.http.endpoint import ANY, MAX_BODY_BYTES, NEWS, Reply, endpoint
 from handlers.http.headers import Headers
 from handlers.http.middleware import serve
 from handlers.http.openapi import describe
@@ -80,7 +80,7 @@ def show_scope(caller: AnyCaller, project_id: Text) -> list[str | None]:
 
 
 @app.route("/projects/{project_id}/news", methods=["GET"], content_types=ANY)
-@endpoint(waits=True)
+@endpoint(waits_for=NEWS)
 def wait_for_news(caller: AnyCaller, project_id: Text) -> None:
     """Wait for news of a project."""
 
@@ -264,13 +264,13 @@ def test_the_caller_is_narrowed_to_the_paths_project(things: Api, anyone: Caller
         show_scope(alice, "p")
 
 
-def test_a_server_can_ask_whether_a_request_waits(things: Api):
+def test_a_server_can_ask_what_a_request_waits_for(things: Api):
     gateway = Gateway(app, Config())
 
-    def waits(method: str, target: str) -> bool:
-        return gateway.waits(GatewayRequest(method, target, {}, b""))
+    def waits_for(method: str, target: str) -> str | None:
+        return gateway.waits_for(GatewayRequest(method, target, {}, b""))
 
-    assert waits("GET", "/projects/p/news?wait=20")
-    assert not waits("POST", "/projects/p/news")
-    assert not waits("GET", "/projects/p/things")
-    assert not waits("GET", "/nowhere")
+    assert waits_for("GET", "/projects/p/news?wait=20") == NEWS
+    assert waits_for("POST", "/projects/p/news") is None
+    assert waits_for("GET", "/projects/p/things") is None
+    assert waits_for("GET", "/nowhere") is None

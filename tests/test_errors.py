@@ -178,8 +178,15 @@ def pairs(chosen: list[tuple[RouteEntry, Kind]]) -> pytest.MarkDecorator:
 
 
 def test_every_kind_of_problem_has_its_test():
-    elsewhere = {problems.METHOD_NOT_ALLOWED, problems.MISDIRECTED}
-    assert {*PROVOKE, *elsewhere} == set(KINDS)
+    elsewhere = {problems.METHOD_NOT_ALLOWED, problems.MISDIRECTED, problems.REPEATED_HEADER}
+    of_servers = {
+        problems.MALFORMED_REQUEST,
+        problems.UNKNOWN_PATH,
+        problems.REQUEST_TIMEOUT,
+        problems.HEAD_TOO_LARGE,
+        problems.UNKNOWN_CODING,
+    }
+    assert {*PROVOKE, *elsewhere, *of_servers} == set(KINDS)
 
 
 @pairs(DOCUMENTED)

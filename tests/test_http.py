@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.client import HTTPResponse
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import pytest
 
 from handlers.http.headers import RESPONSE_HEADERS
 
-from .support.clients import Api, assert_problem, curl, open_api
+from .support.clients import Answer, Api, assert_problem, curl, in_lower_case, open_api
 from .support.processes import PATIENCE, ROOT, ProductionServer, Server
 from .support.world import PROJECT
 
@@ -151,7 +151,8 @@ def test_a_connection_stays_open_whatever_is_sent_on_it(api: Api):
     assert api.get("/health").status == 200
     address = api.transport.connection.sock.getsockname()
     for answer, status in (
-        (api.request("HEAD", path), 405),
+        (api.request("HEAD", path), 404),
+        (api.request("HEAD", "/health"), 200),
         (api.request("OPTIONS", path), 200),
         (api.delete(path), 404),
         (api.post(CONVERSATIONS, body=b"{"), 400),
@@ -163,9 +164,46 @@ def test_a_connection_stays_open_whatever_is_sent_on_it(api: Api):
     assert api.transport.connection.sock.getsockname() == address
 
 
-def test_an_unknown_path_is_answered_by_the_gateway(api: Api):
+GET = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "slug", "stays_open"),
+    [
+        (GET + b"X-User-Id: a\r\nX-User-Id: b\r\n\r\n", 400, "repeated-header", True),
+        (GET + b"Host: elsewhere\r\n\r\n", 400, "malformed-request", False),
+        (
+            GET + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400, "malformed-request", False,
+        ),
+        (b"\x16\x03\x01\x02\x00\x01\x00", 400, "malformed-request", False),
+        (GET.replace(b"/health", b"//localhost/health") + b"\r\n", 403, "unknown-path", True),
+    ],
+)  # fmt: skip
+def test_a_request_that_can_be_read_in_two_ways_is_refused(
+    server: Server, sent: bytes, status: int, slug: str, stays_open: bool
+):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
+        connection.sendall(sent)
+        assert_problem(read_answer(connection), status, slug)
+        if stays_open:
+            connection.sendall(GET.replace(b"/health", b"http://localhost/health") + b"\r\n")
+            assert read_answer(connection).status == 200
+        else:
+            assert connection.recv(1) == b""
+
+
+def read_answer(connection: socket.socket) -> Answer:
+    with closing(HTTPResponse(connection)) as response:
+        response.begin()
+        return Answer(response.status, in_lower_case(response.headers), response.read())
+
+
+def test_an_unknown_path_is_a_problem_in_the_words_of_api_gateway(api: Api):
     answer = api.get("/api/v2/conversations")
-    assert (answer.status, answer.json) == (403, {"message": "Missing Authentication Token"})
+    problem = assert_problem(answer, 403, "unknown-path")
+    assert problem["message"] == "Missing Authentication Token"
+    assert answer.headers["access-control-allow-origin"] == "*"
 
 
 def test_a_browser_may_call_from_anywhere(api: Api):

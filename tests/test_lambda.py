@@ -19,7 +19,7 @@ from db.scope import EVERYTHING
 from db.settings import SettingsError, settings
 from db.startup import open_store
 
-from .support.api_gateway import ApiGateway
+from .support.api_gateway import ApiGateway, Operation, proxy_event
 from .support.clients import Api, assert_problem
 from .support.lambda_runtime import Instance
 from .support.packages import Package
@@ -124,6 +124,18 @@ def test_every_line_of_its_log_is_json_without_key_or_title(gateway: Gateway, ke
     assert lines[-1]["request_id"] == answer.headers["x-request-id"]
     assert key not in instance.log
     assert "Our secret" not in instance.log
+
+
+@pytest.mark.parametrize("spellings", [["X-API-Key"], ["X-API-Key", "x-api-key"]])
+def test_a_header_that_came_twice_is_refused(gateway: Gateway, key: str, spellings: list[str]):
+    """API Gateway gives the last value as the header, and all in `multiValueHeaders`."""
+    path = "/api/v1/conversations"
+    event = proxy_event(Operation(path, "GET", {}), "prod", path, "", {"X-API-Key": key}, b"")
+    values = ["another key", key] if len(spellings) == 1 else [key]
+    event["multiValueHeaders"] |= dict.fromkeys(spellings, values)
+    response = gateway("sam.json").functions["APIHandler"].invoke(event)
+    assert response["statusCode"] == 400
+    assert json.loads(response["body"])["type"] == "/problems/repeated-header"
 
 
 def test_an_event_that_is_no_request_does_no_harm(package: Callable[[str], Package]):

@@ -26,7 +26,8 @@ from server import install
 from server.gateway import Gateway, GatewayRequest
 from server.local import LocalServer
 
-from .support.clients import Answer, Api, assert_problem, open_api
+from .support.clients import Api, assert_problem, open_api
+from .support.local_server import eventually, serving, threads_aside
 from .support.model_server import ModelServer, Reply
 from .support.processes import PATIENCE
 from .support.world import PROJECT
@@ -36,34 +37,6 @@ HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 BODY = json.dumps({"project_id": PROJECT}).encode()
 POST = b"POST %s HTTP/1.1\r\nHost: localhost\r\n" % CONVERSATIONS.encode()
 CREATE = POST + b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
-
-
-@pytest.fixture
-def development(configure: Callable[..., None]) -> Iterator[LocalDevServer]:
-    """A server in this process, on an open stage, that accepts connections and does not answer."""
-    configure(require_api_key="false")
-    development = LocalDevServer(
-        app, Config(), "127.0.0.1", 0, handler_cls=Gateway, server_cls=LocalServer
-    )
-    yield development
-    development.server.close()
-
-
-@contextmanager
-def serving(development: LocalDevServer) -> Iterator[None]:
-    thread = threading.Thread(target=development.serve_forever)
-    thread.start()
-    yield
-    development.shutdown()
-    thread.join(PATIENCE)
-    assert eventually(lambda: threads_aside() == 0)
-
-
-@pytest.fixture
-def port(development: LocalDevServer) -> Iterator[int]:
-    """The port of a server that answers."""
-    with serving(development):
-        yield development.server.socket.getsockname()[1]
 
 
 Connect = Callable[[], socket.socket]
@@ -100,20 +73,6 @@ def answers(connection: socket.socket, count: int) -> list[tuple[int, Any]]:
             headers = parse_headers(stream)
             found.append((status, json.loads(stream.read(int(headers["Content-Length"])))))
     return found
-
-
-def threads_aside() -> int:
-    """The threads that answer requests beside the loop."""
-    return sum(thread.name == "aside" for thread in threading.enumerate())
-
-
-def eventually(happened: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + PATIENCE
-    while not happened():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def test_connections_without_a_whole_request_take_no_thread(connect: Connect, api: Api):
@@ -179,23 +138,6 @@ def test_a_client_that_sends_many_requests_together_lets_others_in(
     assert "/openapi.json" in routes[:5]
 
 
-def test_followers_wait_and_keep_nobody_waiting(port: int, api: Api):
-    path = api.post(CONVERSATIONS, {"project_id": PROJECT}).headers["location"]
-
-    def follow(_: int) -> Answer:
-        with open_api(port) as follower:
-            return follower.get(f"{path}/events", wait=20)
-
-    with ThreadPoolExecutor(20) as pool:
-        following = [pool.submit(follow, number) for number in range(20)]
-        assert eventually(lambda: threads_aside() == 20)
-        assert not any(each.done() for each in following)
-        assert api.post(f"{path}/messages", {"role": "user", "content": "Hi"}).status == 201
-        for each in following:
-            assert b"event: message" in each.result(PATIENCE).body
-    assert eventually(lambda: threads_aside() == 0)
-
-
 def test_a_slow_model_keeps_nobody_waiting(port: int, api: Api, model: ModelServer):
     asked, told = threading.Event(), threading.Event()
 
@@ -215,15 +157,16 @@ def test_a_slow_model_keeps_nobody_waiting(port: int, api: Api, model: ModelServ
 
 
 def test_the_loop_answers_itself_if_no_thread_can_start(api: Api, monkeypatch: pytest.MonkeyPatch):
-    path = api.post(CONVERSATIONS, {"project_id": PROJECT}).headers["location"]
+    id = api.post(CONVERSATIONS, {"project_id": PROJECT}).json["id"]
+    body = {"conversation_id": id, "content": "Hi"}
 
     def fail(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as exhausted:
         exhausted.setattr(threading.Thread, "start", fail)
-        assert api.get(f"{path}/events", wait=0.5).status == 200
-    assert api.get(f"{path}/events", wait=0.5).status == 200
+        assert api.post("/api/v1/chat", body).status == 200
+    assert api.post("/api/v1/chat", body).status == 200
     assert api.get("/health").status == 200
 
 
@@ -272,9 +215,26 @@ def test_input_that_is_not_http_is_refused_and_the_server_goes_on(
     connection = connect()
     connection.sendall(sent)
     told, body = answer(connection)
-    assert (told, list(body)) == (status, ["message"])
+    assert (told, list(body)) == (status, ["type", "title", "status", "detail", "instance"])
     assert connection.recv(1) == b""
     assert api.get("/health").status == 200
+
+
+def test_a_client_that_stops_in_the_midst_of_a_request_is_told_so(
+    connect: Connect, api: Api, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("server.connection.PATIENCE_SECONDS", 0.1)
+    slow = connect()
+    slow.sendall(HEALTH[:20])
+    status, body = answer(slow)
+    assert (status, body["type"]) == (408, "/problems/request-timeout")
+    assert slow.recv(1) == b""
+    assert api.get("/health").status == 200
+
+
+def test_an_idle_client_is_let_go(connect: Connect, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("server.connection.IDLE_SECONDS", 0.1)
+    assert connect().recv(1) == b""
 
 
 def test_chalice_local_uses_this_server(monkeypatch: pytest.MonkeyPatch):
@@ -291,16 +251,13 @@ def test_chalice_local_uses_this_server(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize(
-    ("sent", "seen"), [("Bearer abc", "Bearer abc"), ("Bearer Zo\xeb", None), (None, None)]
+    "headers", [{"authorization": ["Bearer abc"]}, {"authorization": ["Bearer Zo\xeb"]}, {}]
 )
-def test_the_gateway_passes_authorization_on_unless_it_is_not_ascii(
-    sent: str | None, seen: str | None
-):
+def test_the_gateway_passes_authorization_on(headers: dict[str, list[str]]):
     echo = Chalice("echo", configure_logs=False)
-    echo.route("/")(lambda: {"seen": echo.current_request.headers.get("authorization")})
-    headers = {} if sent is None else {"authorization": sent}
+    echo.route("/")(lambda: {"seen": [echo.current_request.headers.get("authorization")]})
     answer = Gateway(echo, Config()).answer(GatewayRequest("GET", "/", headers, b""))
-    assert json.loads(answer.body) == {"seen": seen}
+    assert json.loads(answer.body) == {"seen": headers.get("authorization", [None])}
 
 
 @contextmanager

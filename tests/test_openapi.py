@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from collections.abc import Callable
 from typing import Any, get_type_hints
 
 import pytest
@@ -92,6 +93,54 @@ def test_the_document_has_every_parameter(route: RouteEntry):
     assert names(route, "path") == set(taken) == set(re.findall("{(.*?)}", route.uri_pattern))
 
 
+@pytest.mark.parametrize(("require_api_key", "open_routes"), [(True, set()), (False, {"api"})])
+def test_the_document_tells_where_a_stage_needs_no_key(
+    configure: Callable[..., None], require_api_key: bool, open_routes: set[str]
+):
+    configure(require_api_key=require_api_key)
+    page = describe(app)
+    openapi_spec_validator.validate(page)
+    assert open_routes == {
+        path.split("/")[1]
+        for path, item in page["paths"].items()
+        for documented in item.values()
+        if {} in documented.get("security", ())
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "followed"),
+    [
+        (
+            "create_conversation",
+            {
+                "get_conversation": {"conversation_id": "$response.body#/id"},
+                "rename_conversation": {
+                    "conversation_id": "$response.body#/id",
+                    "project_id": "$response.body#/project_id",
+                },
+            },
+        ),
+        (
+            "append_messages",
+            {
+                "append_to_message": {
+                    "conversation_id": "$request.path.conversation_id",
+                    "message_id": "$response.body#/id",
+                }
+            },
+        ),
+    ],
+)
+def test_the_document_links_what_was_made_to_what_can_be_asked_about_it(
+    name: str, followed: dict[str, Any]
+):
+    route = next(route for route in ROUTES if name_of(route) == name)
+    links = operation(route)["responses"]["201"]["links"]
+    for linked, parameters in followed.items():
+        assert links[linked] == {"operationId": linked, "parameters": parameters}
+
+
 @every_route
 def test_the_document_requires_a_key_and_a_user_where_the_route_does(route: RouteEntry):
     caller = parameters_of(route).get("caller")
@@ -144,8 +193,36 @@ def test_the_document_and_the_route_agree_on_a_body(route: RouteEntry, alice_api
     assert bad.send(alice_api).status == 422
 
 
-@pytest.mark.parametrize("title", ["x", " x", "x" * 255, "", " ", "\n", "x" * 256, None, 7])
+@pytest.mark.parametrize(
+    "title",
+    ["x", " x", "x\n", "x" * 255, "", " ", "\n", "\x1f\x85", "a\0b", "x" * 256, None, 7],
+)
 def test_the_document_and_the_route_agree_on_a_title(api: Api, title: object):
     body = {"project_id": PROJECT, "title": title}
     accepted = accepts(PAGE["components"]["schemas"]["ConversationCreate"], body)
     assert api.post("/api/v1/conversations", body).status == (201 if accepted else 422)
+
+
+@pytest.mark.parametrize("status", ["in_progress", "completed"])
+@pytest.mark.parametrize("content", ["Hello", "a\0b", [{"type": "text", "text": "Hello"}]])
+def test_the_document_and_the_route_agree_on_a_content(
+    api: Api, conversation_id: str, content: object, status: str
+):
+    path = f"/api/v1/conversations/{conversation_id}/messages"
+    body = {"role": "assistant", "content": content, "status": status}
+    accepted = accepts(PAGE["components"]["schemas"]["MessageCreate"], body)
+    assert api.post(path, body).status == (201 if accepted else 422)
+
+
+@pytest.mark.parametrize(
+    "header", ["*", '""', '"17"', 'W/"17", "18"', "17", '"17', "'17'", "*, *", '"a" "b"']
+)
+def test_the_document_and_the_route_agree_on_if_match(api: Api, conversation_id: str, header: str):
+    path = f"/api/v1/conversations/{conversation_id}"
+    (parameter,) = (
+        each
+        for each in PAGE["paths"]["/api/v1/conversations/{conversation_id}"]["patch"]["parameters"]
+        if each["name"] == "If-Match"
+    )
+    answer = api.patch(path, {"title": "Plans"}, headers={"If-Match": header})
+    assert (answer.status != 422) == accepts(parameter["schema"], header)

@@ -26,7 +26,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from db.idempotency_keys import Claim
 
 from .caller import ANYBODY, Authentication, Caller, authenticate
-from .headers import IDEMPOTENCY_KEY
+from .headers import IDEMPOTENCY_KEY, refuse_repeated
 from .idempotency import claim_of, respond_once
 from .problems import (
     MALFORMED,
@@ -48,6 +48,7 @@ JSON = "application/json"
 # Dart's and the browser's HTTP clients call a string text/plain.
 JSON_TYPES = frozenset({JSON, "text/json", "text/plain"})
 MAX_BODY_BYTES = 6_000_000  # Lambda's limit, the same everywhere
+NEWS, MODEL = "news", "model"  # what a request may wait for
 
 # The request that Chalice is about to call a view for. The view that takes it answers it.
 pending_request: ContextVar[Request | None] = ContextVar("pending_request", default=None)
@@ -77,14 +78,14 @@ class Endpoint:
         sends: tuple[str, ...],
         media_types: tuple[str, ...],
         problems: tuple[Kind, ...],
-        waits: bool,
+        waits_for: str | None,
     ) -> None:
         self.function = function
         self.status = status
         self.sends = sends
         self.media_types = media_types
         self.problems = problems
-        self.waits = waits
+        self.waits_for = waits_for
         hints = get_type_hints(function, include_extras=True)
         returns = hints.pop("return")
         if get_origin(returns) is Reply:
@@ -166,6 +167,8 @@ class Endpoint:
         """What the function takes, in the order in which a request is checked."""
         arguments: dict[str, Any] = {}
         headers = request.headers
+        # Chalice's Request has the last value of a header, and its test client sends no others.
+        refuse_repeated(request.to_original_event().get("multiValueHeaders") or {})
         if self.authentication is not None:
             arguments["caller"] = authenticate(headers, self.authentication)
         if path:
@@ -198,7 +201,7 @@ class Endpoint:
         if status in (204, 304):
             body = ""
         elif media_type == JSON:
-            body = self.response.dump_json(reply.body, by_alias=True).decode()
+            body = self.response.dump_json(reply.body, by_alias=True, warnings=False).decode()
         else:
             body = reply.body
         headers = {"Content-Type": media_type, **reply.headers}
@@ -210,18 +213,18 @@ def endpoint(
     sends: tuple[str, ...] = (),
     media_types: tuple[str, ...] = (JSON,),
     problems: tuple[Kind, ...] = (),
-    waits: bool = False,
+    waits_for: str | None = None,
 ) -> Callable[[Callable[..., T]], Any]:
     """Make a typed function a Chalice view.
 
     `sends` names the headers that its Reply may have. The first of `media_types` is what it answers
     unless its Reply names another; what is not JSON is text and is sent as it is. `problems` are
-    those that its signature does not imply. `waits` says that a request may wait for something else
-    than the database: for news, or for a model. Then a server gives it a thread.
+    those that its signature does not imply. `waits_for` says that a request may wait for something
+    else than the database: for NEWS (`waiting`) or for a MODEL. No other request waits for it then.
     """
 
     def decorate(function: Callable[..., T]) -> Callable[..., T | Response]:
-        adapter = Endpoint(function, status, sends, media_types, problems, waits)
+        adapter = Endpoint(function, status, sends, media_types, problems, waits_for)
 
         @wraps(function)
         def view(*args: Any, **kwargs: Any) -> T | Response:

@@ -1,12 +1,13 @@
 """Every header that the service reads or sends. The checks, the OpenAPI document and the two lists
 of CORS are made from these tables."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from chalice.app import CORSConfig
 from pydantic import BaseModel, ConfigDict, Field
 
-from .problems import INVALID, Problem
+from .problems import INVALID, REPEATED_HEADER, Problem
 
 
 class RequestHeader(NamedTuple):
@@ -77,6 +78,33 @@ USER_ID = RequestHeader(
 REQUEST_HEADERS = (
     ACCEPT, API_KEY, IDEMPOTENCY_KEY, IF_MATCH, IF_NONE_MATCH, LAST_EVENT_ID, USER_ID
 )  # fmt: skip
+
+# Sent twice, each of these would mean one thing here and another behind some proxy. RFC 9110 lets
+# the lines of If-Match and If-None-Match be joined into one list. They are refused nevertheless: it
+# is one rule for all, and a client can always send the list in one line. Accept's last line counts.
+SENT_ONCE = {
+    name.lower(): name
+    for name in (
+        *(header.name for header in REQUEST_HEADERS if header is not ACCEPT),
+        "Authorization", "Content-Type",
+    )
+}  # fmt: skip
+
+
+def refuse_repeated(sent: Mapping[str, list[str]]) -> None:
+    """Raises Problem 400 if a header came more than once, even with the same value.
+
+    `sent` has all values of each header, as API Gateway's `multiValueHeaders`.
+    """
+    seen: set[str] = set()
+    for name, values in sent.items():
+        once = SENT_ONCE.get(name.lower())
+        if once is None:
+            continue
+        if len(values) > 1 or once in seen:  # API Gateway may keep two spellings apart
+            raise Problem(REPEATED_HEADER, f"{once} came more than once: send it once.")
+        seen.add(once)
+
 
 IDEMPOTENT_REPLAYED = "Idempotent-Replayed"
 REQUEST_ID = "X-Request-Id"

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 from chalice.app import Request, Response
 
@@ -16,6 +17,7 @@ from .endpoint import pending_request
 from .headers import CORS, REQUEST_ID
 from .logs import log_request
 from .problems import MISDIRECTED, RESPONSE_TOO_LARGE, Problem, chalice_problem, problem_response
+from .waiting import parked
 
 CORS_HEADERS = CORS.get_access_control_headers()
 MAX_RESPONSE_BYTES = 6_000_000  # Lambda's limit. Beyond it API Gateway answers a bare 502
@@ -40,13 +42,11 @@ def serve(request: Request, get_response: Callable[[Request], Response]) -> Resp
         if not keeps_connection.get():
             release()
     response = _finished(request, response, request_id)
-    log_request(
-        request_id,
-        request.method,
-        request.path,
-        response.status_code,
-        time.perf_counter() - started,
-    )
+    log = partial(log_request, request_id, request.method, request.path, started)
+    if wait := parked():
+        wait.log = log
+    else:
+        log(response.status_code)
     return response
 
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import fields, is_dataclass
 from functools import cache
 from http import HTTPStatus
 from inspect import getdoc
@@ -9,6 +10,8 @@ from itertools import groupby
 from operator import attrgetter
 
 from chalice.app import Chalice, RouteEntry
+
+from db.settings import settings
 
 from . import openapi_schemas, problems
 from .endpoint import JSON, Endpoint
@@ -32,15 +35,24 @@ PROBLEM_HEADERS = {
 }
 
 
-@cache
 def describe(app: Chalice) -> Json:
-    """The document of all routes that `app` serves."""
+    """The document of all routes that `app` serves on this stage."""
+    return _describe(app, settings().require_api_key)
+
+
+@cache
+def _describe(app: Chalice, require_api_key: bool) -> Json:
     routes = [route for methods in app.routes.values() for route in methods.values()]
     of_bodies, named = openapi_schemas.of_bodies([route.view_function.endpoint for route in routes])
     paths: dict[str, Json] = {}
     for route in routes:
         path = paths.setdefault(route.uri_pattern, {})
-        path[route.method.lower()] = _operation(route, route.view_function.endpoint, of_bodies)
+        operation = _operation(route, route.view_function.endpoint, of_bodies, require_api_key)
+        path[route.method.lower()] = operation
+    for route in routes:
+        if links := _links(route, routes):
+            operation = paths[route.uri_pattern][route.method.lower()]
+            operation["responses"][str(route.view_function.endpoint.status)]["links"] = links
     modules = dict.fromkeys(route.view_function.__module__ for route in routes)
     return {
         "openapi": "3.1.0",
@@ -48,8 +60,9 @@ def describe(app: Chalice) -> Json:
             "title": "Confab",
             "version": "1",
             "description": "A conversation store for chat apps. A trailing slash is optional. "
-            "A method that a path does not have is answered 405 with `Allow`. A path that is not "
-            "listed here does not reach the service: the gateway answers 403.",
+            "A method that a path does not have is answered 405 with `Allow`. HEAD is answered as "
+            "GET, but not by API Gateway: it has neither HEAD nor 405. A path that is not listed "
+            "here does not reach the service: the gateway answers 403.",
         },
         "servers": [{"url": ".", "description": "Where this document is."}],
         "tags": [{"name": _tag(name), "description": _purpose(name)} for name in modules],
@@ -61,8 +74,7 @@ def describe(app: Chalice) -> Json:
                     "type": "apiKey",
                     "in": "header",
                     "name": API_KEY.name,
-                    "description": f"{API_KEY.description} A stage for development may need "
-                    "none under `/api/v1`.",
+                    "description": API_KEY.description,
                 }
             },
         },
@@ -77,7 +89,9 @@ def _purpose(module: str) -> str:
     return (sys.modules[module].__doc__ or "").partition("\n")[0]
 
 
-def _operation(route: RouteEntry, endpoint: Endpoint, of_bodies: Schemas) -> Json:
+def _operation(
+    route: RouteEntry, endpoint: Endpoint, of_bodies: Schemas, require_api_key: bool
+) -> Json:
     summary, _, description = (getdoc(endpoint.function) or "").partition("\n")
     operation: Json = {
         "operationId": endpoint.function.__name__,
@@ -89,6 +103,8 @@ def _operation(route: RouteEntry, endpoint: Endpoint, of_bodies: Schemas) -> Jso
     }
     if endpoint.authentication:
         operation["security"] = [{"ApiKey": []}]
+        if not (endpoint.authentication.key_always or require_api_key):
+            operation["security"].append({})  # nothing is needed
     if endpoint.body_model:
         content = {JSON: {"schema": of_bodies[endpoint, "validation"]}}
         operation["requestBody"] = {"required": True, "content": content}
@@ -105,6 +121,35 @@ def _parameters(route: RouteEntry, endpoint: Endpoint) -> Iterator[Json]:
         yield from openapi_schemas.parameters("header", user or openapi_schemas.User)
     if route.method == "POST":
         yield from openapi_schemas.parameters("header", openapi_schemas.Retry)
+
+
+def _links(route: RouteEntry, routes: list[RouteEntry]) -> Json:
+    """What can be asked about the thing that the route makes. The answer has its `id`."""
+    below = f"{route.uri_pattern}/{{"
+    of_thing = {
+        other.uri_pattern.removeprefix(below).partition("}")[0]
+        for other in routes
+        if other.uri_pattern.startswith(below)
+    }
+    if route.method != "POST" or not of_thing:
+        return {}
+    (thing,) = of_thing
+    returns = route.view_function.endpoint.returns
+    answered = [field.name for field in fields(returns)] if is_dataclass(returns) else []
+    known = {
+        **{name: f"$response.body#/{name}" for name in answered},
+        **{name: f"$request.path.{name}" for name in route.view_args},
+        thing: "$response.body#/id",
+    }
+    return {
+        name: {
+            "operationId": name,
+            "parameters": {parameter: known[parameter] for parameter in other.view_args},
+        }
+        for other in routes
+        for name in [other.view_function.endpoint.function.__name__]
+        if thing in other.view_args and known.keys() >= set(other.view_args)
+    }
 
 
 def _responses(route: RouteEntry, endpoint: Endpoint, of_bodies: Schemas) -> dict[str, Json]:
@@ -156,6 +201,7 @@ def _kinds(route: RouteEntry, endpoint: Endpoint) -> Iterator[Kind]:
             yield problems.NOT_SIGNED_ON
     if endpoint.body_model:
         yield problems.MALFORMED
+        yield problems.REPEATED_HEADER  # elsewhere it is one of the "default"
         yield problems.PAYLOAD_TOO_LARGE
         yield problems.UNSUPPORTED_MEDIA_TYPE
     if route.method == "POST":

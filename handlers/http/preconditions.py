@@ -1,5 +1,10 @@
 """ETag, If-Match and If-None-Match (RFC 9110, 13.1) over the version of a conversation."""
 
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, WithJsonSchema
+
 from db.conversations import IfMatch as VersionCheck
 
 from .headers import IF_MATCH, IF_NONE_MATCH, Headers
@@ -13,8 +18,26 @@ def etag(version: int) -> str:
     return f'"{version}"'
 
 
+_TAG = r'(W/)?"[!#-~]*"'  # RFC 9110, 8.8.3
+_TAGS = rf"^(\*|{_TAG}([ \t]*,[ \t]*{_TAG})*)$"
+
+
+def _entity_tags(header: str) -> str:
+    if not re.match(_TAGS, header):
+        raise ValueError('must be an ETag with its quotes, such as "17", a list of ETags, or *')
+    return header
+
+
+# A misspelt ETag is refused as such. Answered 412, its sender would get the conversation in vain.
+EntityTags = Annotated[
+    str,
+    AfterValidator(_entity_tags),
+    WithJsonSchema({"type": "string", "pattern": _TAGS, "examples": ['"17"']}),
+]
+
+
 class IfMatch(Headers):
-    if_match: str | None = IF_MATCH.field(None)
+    if_match: EntityTags | None = IF_MATCH.field(None)
 
     def check(self) -> VersionCheck | None:
         """The check of a version, to be made in the transaction of the change."""

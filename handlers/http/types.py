@@ -1,7 +1,7 @@
 """Types of values that several resources share."""
 
 import re
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import (
@@ -13,8 +13,6 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
-
-T = TypeVar("T")
 
 
 class Strict(BaseModel):
@@ -33,9 +31,9 @@ def changes(patch: BaseModel) -> dict[str, Any]:
     return {name: getattr(patch, name) for name in patch.model_fields_set}
 
 
-def without_nul(text: T) -> T:
+def without_nul(text: str) -> str:
     """Refuse NUL: PostgreSQL cannot store it, and SQLite's own functions stop at it."""
-    if isinstance(text, str) and "\0" in text:
+    if "\0" in text:
         raise ValueError("must not contain the NUL character (U+0000)")
     return text
 
@@ -60,7 +58,11 @@ def _uuid(text: str) -> str:
 _CANONICAL = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 # Any text but NUL.
-Text = Annotated[str, AfterValidator(without_nul)]
+Text = Annotated[
+    str,
+    AfterValidator(without_nul),
+    WithJsonSchema({"type": "string", "pattern": r"^[^\u0000]*$"}),
+]
 
 # A UUID as the store has it: lower case, with hyphens.
 Id = Annotated[str, WithJsonSchema({"type": "string", "format": "uuid"})]
@@ -78,10 +80,14 @@ def _title(title: str) -> str:
     return title
 
 
+# Not NUL, and not blank. `strip` takes the separators U+001C to U+001F and U+0085 for white space,
+# and ECMA-262's `\s` does not.
+_NOT_BLANK = r"^[^\u0000]*[^\s\u0000\u001c-\u001f\u0085][^\u0000]*$"
+
 Title = Annotated[
     str,
     AfterValidator(_title),
-    WithJsonSchema({"type": "string", "pattern": r"\S", "maxLength": 255}),
+    WithJsonSchema({"type": "string", "pattern": _NOT_BLANK, "maxLength": 255}),
 ]
 
 # RFC 3339, UTC, milliseconds. As text, since that is how it is stored and shown.

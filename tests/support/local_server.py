@@ -1,0 +1,58 @@
+"""Fixtures for the server of `chalice local`, run in a thread of the test's process."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from chalice.config import Config
+from chalice.local import LocalDevServer
+
+from app import app
+from server.gateway import Gateway
+from server.local import LocalServer
+
+from .processes import PATIENCE
+
+
+@pytest.fixture
+def development(configure: Callable[..., None]) -> Iterator[LocalDevServer]:
+    """A server on an open stage that accepts connections and does not answer."""
+    configure(require_api_key="false")
+    development = LocalDevServer(
+        app, Config(), "127.0.0.1", 0, handler_cls=Gateway, server_cls=LocalServer
+    )
+    yield development
+    development.server.close()
+
+
+@contextmanager
+def serving(development: LocalDevServer) -> Iterator[None]:
+    thread = threading.Thread(target=development.serve_forever)
+    thread.start()
+    yield
+    development.shutdown()
+    thread.join(PATIENCE)
+    assert eventually(lambda: threads_aside() == 0)
+
+
+@pytest.fixture
+def port(development: LocalDevServer) -> Iterator[int]:
+    """The port of a server that answers."""
+    with serving(development):
+        yield development.server.socket.getsockname()[1]
+
+
+def threads_aside() -> int:
+    """The threads that answer requests beside the loop."""
+    return sum(thread.name == "aside" for thread in threading.enumerate())
+
+
+def eventually(happened: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
