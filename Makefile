@@ -37,7 +37,7 @@ serve-production: export PORT := $(PORT)
 serve-production: $(PRODUCTION)/ready  ## serve with gunicorn, keys required (PORT, WORKERS)
 	$(PRODUCTION)/bin/gunicorn --config deploy/gunicorn.conf.py
 
-test: $(READY)  ## run all tests but those that need a system package
+test: $(READY)  ## run all tests but those that take long or need a system package
 	$(BIN)/pytest -m "not system"
 
 check: test check-rest  ## run the whole gate, as CI does
