@@ -1,14 +1,15 @@
-"""The app in this process: requests go through Chalice's gateway, without a socket."""
+"""The app in this process: requests go through the server's gateway, without a socket."""
 
 import json
 import logging
 from typing import Any
 
 from chalice.config import Config
-from chalice.local import LocalGateway
 
 from app import app
 from db.engine.database import keeps_connection
+from server.gateway import Gateway as ServerGateway
+from server.gateway import GatewayRequest
 
 from .data import key_for
 
@@ -32,15 +33,15 @@ class Gateway:
 
     def __init__(self) -> None:
         keeps_connection.set(True)  # as the server's loop does
-        self._gateway = LocalGateway(app, Config.create())
+        self._gateway = ServerGateway(app, Config.create())
 
     def send(self, method: str, path: str, body: bytes | None = None, **more: str) -> str:
-        # A dict of its own for each request, since Chalice adds to it.
-        headers = {"Content-Type": "application/json", **key_for(path), **more}
-        answer = self._gateway.handle_request(method, path, headers, body)
-        if answer["statusCode"] >= 300:
+        named = {"Content-Type": "application/json", **key_for(path), **more}
+        headers = {name.lower(): [value] for name, value in named.items()}
+        answer = self._gateway.answer(GatewayRequest(method, path, headers, body or b""))
+        if answer.status >= 300:
             raise RuntimeError(f"{method} {path}: {answer}")
-        return answer["body"]
+        return answer.body.decode()
 
     def json(self, method: str, path: str, body: Any = None) -> Any:
         raw = None if body is None else json.dumps(body).encode()

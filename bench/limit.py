@@ -1,4 +1,4 @@
-"""In process against the limit: requests through Chalice's gateway, and the same SQL by hand."""
+"""In process against the limit: requests through our gateway, and the same SQL by hand."""
 
 import json
 import shutil
@@ -136,8 +136,8 @@ def _check(case: Case) -> None:
 def section(found: list[Distance]) -> Section:
     return Section(
         "Limit: in process",
-        "Median microseconds of a request through Chalice's gateway, with its log line, and of the "
-        "same SQL on raw `sqlite3` with `json`, without routing, validation, tenants and "
+        "Median microseconds of a request through the gateway that serves, with its log line, and "
+        "of the same SQL on raw `sqlite3` with `json`, without routing, validation, tenants and "
         "errors.",
         ["operation", "synchronous", "ours µs", "raw µs", "ratio"],
         [
