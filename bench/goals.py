@@ -1,4 +1,4 @@
-"""The goals, each a bound on a measured ratio, and why some are hard to reach."""
+"""The goals, each a bound on a measured value, and why some are hard to reach."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -51,7 +51,7 @@ CACHE = (
     "the operating system."
 )
 
-GOALS = (
+GOALS: tuple[Goal, ...] = (
     Goal(
         "create, 8 connections, against the twin",
         "peers: create, 8 connections",
@@ -169,6 +169,52 @@ GOALS = (
         "bytes written for one append to a stream", "streams: bytes", "≤", 20_000, PAGES_OF_STREAM
     ),
 )
+
+
+SHARED = (
+    "The clients run on the same two processors. A worker that loses its processor while it has "
+    "the turn to write keeps the other one waiting."
+)
+
+
+def _of_followers(name: str) -> tuple[Goal, ...]:
+    """The goals of one server. Times are in milliseconds."""
+    told = f"followers: {name}, 1 of 1"
+    return (
+        Goal(f"{name}: 1,000 idle followers, cores", f"followers: {name}, idle", "≤", 0.02),
+        Goal(f"{name}: the same, MB in all", f"followers: {name}, megabytes", "≤", 100),
+        Goal(f"{name}: told of a client's message, p50 ms", f"{told}, by a client", "≤", 10),
+        Goal(
+            f"{name}: told of another process's message, p50 ms",
+            f"{told}, by another process",
+            "≤",
+            110,
+        ),
+        Goal(
+            f"{name}: p99 of appends, 200 followers of one against none",
+            f"followers: {name}, 200 of 1",
+            "≤",
+            2,
+            SHARED,
+        ),
+        Goal(
+            f"{name}: the same, 1,000 followers of 1,000",
+            f"followers: {name}, 1,000 of 1,000",
+            "≤",
+            2,
+            SHARED,
+        ),
+        Goal(
+            f"{name}: p99 of `/health` meanwhile, ms",
+            f"followers: {name}, 1,000 of 1,000, health",
+            "≤",
+            10,
+            SHARED,
+        ),
+    )
+
+
+GOALS += _of_followers("chalice local") + _of_followers("production")
 
 
 def judge(measured: Mapping[str, float]) -> list[tuple[Goal, float]]:

@@ -4,7 +4,7 @@ import hashlib
 from typing import Any
 
 from .clock import new_id
-from .engine.database import transaction, transaction_time
+from .engine.database import query, transaction, transaction_time
 from .engine.prepared import insertion, prepared
 from .errors import KeyNotFound
 from .models import API_KEY_COLUMNS, ApiKey, ApiKeyRow
@@ -31,6 +31,7 @@ def make(project_id: str | None = None, name: str | None = None) -> tuple[str, A
     return plain, row
 
 
+@query
 def find(plain: str) -> ApiKeyRow | None:
     """The key's row. None if there is none, or if it was revoked."""
     row = _by_digest(_digest(plain)).fetchone()
@@ -38,6 +39,7 @@ def find(plain: str) -> ApiKeyRow | None:
     return key if key and key.revoked_at is None else None
 
 
+@query
 def list_all() -> list[ApiKeyRow]:
     """Every key, oldest first, revoked ones too."""
     return [ApiKeyRow._make(row) for row in _all()]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from . import event_log
 from .clock import new_id
-from .engine.database import database, snapshot, statement, transaction, transaction_time
+from .engine.database import database, query, statement, transaction, transaction_time
 from .engine.notices import notify
 from .engine.prepared import insertion, prepared, prepared_for_list
 from .errors import ConversationNotFound, StalePrecondition
@@ -71,6 +71,7 @@ def newest(
     return _read_page(project_id, scope.user_id, None, limit, "from", bound)
 
 
+@query
 def page_for(
     scope: Scope,
     project_id: str,
@@ -85,7 +86,7 @@ def page_for(
     return _read_page(project_id, scope.user_id, is_archived, limit, direction, bound)
 
 
-@snapshot
+@query
 def changed(versions: Mapping[str, int]) -> set[str]:
     """Of these conversations, those that have another version now, or none."""
     ids = list(versions)

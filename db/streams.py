@@ -93,16 +93,18 @@ def refuse_silent(conversation_id: str) -> float | None:
 
     Raises SilentWriter if one is gone already. For verbs under `settled`.
     """
-    streams = _open_streams([conversation_id])
-    _refuse_silent(streams)
-    silences = (_silence(stream) for stream in streams)
-    return max(0, settings().stream_timeout - max(silences)) if streams else None
+    silences = _refuse_silent(_open_streams([conversation_id]))
+    return max(0, settings().stream_timeout - max(silences)) if silences else None
 
 
-def _refuse_silent(streams: Iterable[StreamRow]) -> None:
-    silent = {stream.conversation_id for stream in streams if _is_silent(stream)}
+def _refuse_silent(streams: Iterable[StreamRow]) -> list[float]:
+    """For how many seconds each of the writers has been silent. Raises SilentWriter."""
+    silences = {stream: _silence(stream) for stream in streams}
+    timeout = settings().stream_timeout
+    silent = {stream.conversation_id for stream in silences if silences[stream] > timeout}
     if silent:
         raise SilentWriter(silent)
+    return list(silences.values())
 
 
 def _is_silent(stream: StreamRow) -> bool:

@@ -96,6 +96,20 @@ def _written_by(method: str, verb: Callable[P, T]) -> Callable[P, T]:
     return run
 
 
+def query(verb: Callable[P, T]) -> Callable[P, T]:
+    """Run `verb`, which reads by a single query: it needs no snapshot. Raises Unavailable."""
+
+    @wraps(verb)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            database.obj.refresh()
+            return verb(*args, **kwargs)
+        except ALL_DRIVER_ERRORS as error:
+            raise unavailable(error) from error
+
+    return run
+
+
 def snapshot(verb: Callable[P, T]) -> Callable[P, T]:
     """Let all queries of `verb` read one state of the database. Raises Unavailable."""
 

@@ -116,6 +116,9 @@ class PostgresStore(PooledPostgresqlDatabase):
             return nullcontext()
         return cast(AbstractContextManager[Any], self.atomic("REPEATABLE READ, READ ONLY"))
 
+    def refresh(self) -> None:
+        """Nothing is to be done: the pool looks at each connection that it gives."""
+
     def data_version(self) -> object:
         """See `database.data_version`. A snapshot names all transactions that it does not see."""
         return self.execute_sql("SELECT pg_current_snapshot()::text").fetchone()[0]

@@ -6,8 +6,7 @@ from typing import Any
 
 from peewee import Database, Model, Query, Value
 
-from ..errors import Unavailable
-from .database import DRIVER_ERRORS, database
+from .database import DRIVER_ERRORS, database, unavailable
 
 
 class prepared:  # noqa: N801 - a decorator
@@ -53,7 +52,7 @@ class prepared:  # noqa: N801 - a decorator
         try:
             return store.execute_sql(self._sql, params)
         except DRIVER_ERRORS as error:
-            raise Unavailable(str(error)) from error
+            raise unavailable(error) from error
 
 
 class _Slot:

@@ -257,7 +257,7 @@ class SqliteStore(SqliteConnections):
         values = ", ".join("?" for _ in model._meta.sorted_fields)
         into = f'INSERT INTO "{model._meta.table_name}" ({columns}) VALUES ({values})'  # noqa: S608
         with as_peewee_errors:
-            self.cursor().executemany(into, rows)
+            self.connection().executemany(into, rows)
 
     def alone(self, change: Callable[[], T]) -> T:
         """Run a change of the schema while nobody writes.
@@ -268,7 +268,7 @@ class SqliteStore(SqliteConnections):
 
         def checked() -> T:
             result = change()
-            orphan = self.execute_sql("PRAGMA foreign_key_check").fetchone()
+            orphan = self.connection().execute("PRAGMA foreign_key_check").fetchone()
             if orphan:
                 raise IntegrityError(f"rows of {orphan[0]} would be left without their {orphan[2]}")
             return result

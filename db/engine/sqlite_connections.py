@@ -18,7 +18,6 @@ from typing import Any, NoReturn
 
 from peewee import (  # type: ignore[attr-defined]
     OperationalError,
-    PeeweeException,
     SqliteDatabase,
     sqlite3,  # or pysqlite3, if that is newer
 )
@@ -58,6 +57,10 @@ class SqliteConnections(SqliteDatabase):
         self._next_look = 0.0  # a moment of time.monotonic
         self._is_doubtful = False  # an error occurred that may last
         super().__init__(path, check_same_thread=False, **options)
+
+    def refresh(self) -> None:
+        """Let this thread go on with a connection that is good."""
+        self.connection()
 
     def connection(self) -> Connection:
         """This thread's connection. It is opened anew if it is no good any more."""
@@ -112,16 +115,6 @@ class SqliteConnections(SqliteDatabase):
         # A write that finds no room does not affect the connection. It still reads.
         if code != IOERR_WRITE and primary(code) in LASTING_ERRORS:
             self._is_doubtful = True
-
-    def cursor(self, named_cursor: str | None = None) -> sqlite3.Cursor:
-        return self.connection().cursor()
-
-    def execute_sql(self, sql: str, params: Any = None) -> sqlite3.Cursor:
-        try:
-            return super().execute_sql(sql, params)  # type: ignore[no-untyped-call]
-        except PeeweeException as error:
-            self.doubt(error)
-            raise
 
     def rollback(self) -> None:
         if self.connection().in_transaction:  # SQLite ends it itself if the disk is full

@@ -17,7 +17,7 @@ from .endpoint import pending_request
 from .headers import CORS, REQUEST_ID
 from .logs import log_request
 from .problems import MISDIRECTED, RESPONSE_TOO_LARGE, Problem, chalice_problem, problem_response
-from .waiting import parked
+from .waiting import parking
 
 CORS_HEADERS = CORS.get_access_control_headers()
 MAX_RESPONSE_BYTES = 6_000_000  # Lambda's limit. Beyond it API Gateway answers a bare 502
@@ -43,8 +43,9 @@ def serve(request: Request, get_response: Callable[[Request], Response]) -> Resp
             release()
     response = _finished(request, response, request_id)
     log = partial(log_request, request_id, request.method, request.path, started)
-    if wait := parked():
-        wait.log = log
+    place = parking.get()
+    if place is not None and place.wait is not None:
+        place.wait.log = log
     else:
         log(response.status_code)
     return response

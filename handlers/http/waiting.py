@@ -56,19 +56,13 @@ class Wait:
 
 
 class Parking:
-    """A server's offer to put the request that it answers aside."""
+    """A server's offer to put the request that it answers aside. `wait`: the offer was taken."""
 
     wait: Wait | None = None
 
 
 # Set while a server that can put a request aside answers it.
 parking: ContextVar[Parking | None] = ContextVar("parking", default=None)
-
-
-def parked() -> Wait | None:
-    """The wait of the request that is being answered, if the server is to go on with it."""
-    place = parking.get()
-    return None if place is None else place.wait
 
 
 def body_of(wait: Wait) -> str:
