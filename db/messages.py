@@ -132,14 +132,15 @@ def all_in(conversation_ids: Sequence[str]) -> dict[str, list[MessageRow]]:
 def edit(scope: Scope, conversation_id: str, message_id: str, **changes: Any) -> MessageRow:
     """Set `content`, `metadata` or `status`, whether the message is streaming or not.
 
+    Setting what is set already changes nothing: if a request is repeated, followers are told once.
     The status `in_progress` opens its stream, or opens it again, at the end of the text. Any other
     status ends it. Raises ConversationNotFound, MessageNotFound, Invalid.
     """
     conversation = conversations.lock(scope, conversation_id)
-    row = streams.overlay([_stored(conversation_id, message_id)])[0]
-    if not changes:
-        return row
-    row = row._replace(**changes)
+    stored = streams.overlay([_stored(conversation_id, message_id)])[0]
+    row = stored._replace(**changes)
+    if _written(row) == _written(stored):
+        return stored
     version = conversation.version + 1
     conversation = conversations.advance(conversation, version, conversation.last_message_id)
     streams.close_stream(conversation_id, message_id)
@@ -189,6 +190,12 @@ def _stored(conversation_id: str, message_id: str) -> MessageRow:
 
 def _type_of(content: Content) -> str:
     return "text" if isinstance(content, str) else "parts"
+
+
+def _written(row: MessageRow) -> tuple[object, ...]:
+    """What an edit may change, as stored. (Python takes `[1]` and `[true]` for equal.)"""
+    content_type = _type_of(row.content)
+    return content_type, _encode(row.content), _encode_object(row.metadata), row.status
 
 
 def _encode(content: Content) -> str:

@@ -284,11 +284,28 @@ def test_editing_text_into_parts_and_back(anyone: Caller, conversation_id: str):
         assert get_message(anyone, conversation_id, message.id).content == content
 
 
-def test_editing_nothing_changes_nothing(anyone: Caller, conversation_id: str):
-    (message,) = say(conversation_id, "Hello")
+@pytest.mark.parametrize(
+    "patch", [{}, {"content": "Hello"}, {"metadata": {"n": 1}}, {"status": "completed"}]
+)
+def test_an_edit_that_sets_what_is_set_already_changes_nothing(
+    anyone: Caller, conversation_id: str, patch: dict[str, Any]
+):
+    """A client repeats a request whose answer was lost. Its followers are told once."""
+    draft = Draft("user", "Hello", metadata={"n": 1})
+    (message,) = messages.append(EVERYTHING, conversation_id, [draft])
     before = conversations.find(EVERYTHING, conversation_id)
-    assert edit_message(anyone, conversation_id, message.id, MessagePatch()).content == "Hello"
+    edited = edit_message(anyone, conversation_id, message.id, MessagePatch(**patch))
+    assert (edited.content, edited.updated_at) == ("Hello", message.updated_at)
     assert conversations.find(EVERYTHING, conversation_id) == before
+
+
+def test_an_edit_is_compared_as_it_is_stored(anyone: Caller, conversation_id: str):
+    (message,) = say(conversation_id, [{"n": 1}])
+    edit_message(anyone, conversation_id, message.id, MessagePatch(content=[{"n": True}]))
+    assert get_message(anyone, conversation_id, message.id).content[0]["n"] is True
+    text = '[{"n":true}]'
+    edit_message(anyone, conversation_id, message.id, MessagePatch(content=text))
+    assert get_message(anyone, conversation_id, message.id).content == text
 
 
 @pytest.mark.parametrize(
