@@ -141,11 +141,17 @@ def lock(scope: Scope, conversation_id: str, if_match: IfMatch | None = None) ->
     return row
 
 
-def advance(row: ConversationRow, version: int, last_message_id: str | None) -> ConversationRow:
-    """Store that the messages of the locked `row` changed, and return it as it is then."""
+def advance(
+    row: ConversationRow, version: int, last_message_id: str | None, is_news: bool = True
+) -> ConversationRow:
+    """Store that the messages of the locked `row` changed, and return it as it is then.
+
+    Notify those who wait for it, unless there is nothing to tell them.
+    """
     updated_at = later(row.updated_at)
     _advance(row.id, version, last_message_id, updated_at)
-    notify(row.id)
+    if is_news:
+        notify(row.id)
     return row._replace(version=version, last_message_id=last_message_id, updated_at=updated_at)
 
 

@@ -185,7 +185,9 @@ def append(
             return StreamState(message_id, IN_PROGRESS, stream.length, stream.updated_at)
         delta = ""
     version = conversation.version + (len(delta) or 1)  # a sign of life moves the times, too
-    conversation = conversations.advance(conversation, version, conversation.last_message_id)
+    last_id = conversation.last_message_id
+    is_news = bool(delta or final_status)
+    conversation = conversations.advance(conversation, version, last_id, is_news)
     if delta:
         event_log.record(
             EventRow(conversation_id, version, DELTA, message_id, offset, len(delta), delta)

@@ -25,15 +25,20 @@ from .gateway import MAX_KEPT_BYTES, GatewayRequest, GatewayResponse, refusal
 
 RECEIVE_BYTES = 1 << 18  # taken from the socket at a time
 MAX_HEAD_BYTES = 1 << 16  # also of what comes between two pieces of a body, and after it
+HEAD_DETAIL = f"Send headers of at most {MAX_HEAD_BYTES:,} bytes."
 MAX_DISCARDED_BYTES = 10_000_000  # of a body that has been refused
 # Between two requests. Proxies drop an idle connection of theirs after 60 seconds (ALB, nginx). If
 # we did so first, they would send a request into a connection that is about to close.
 IDLE_SECONDS = 75.0
-# For a request's first byte to its last, for the client's silence in its midst, for its silence
-# while it has a response to take, and for the rest that it sends after a refusal.
+# For a request's first byte to its last, for the client's silence in its midst, and for the rest
+# that it sends after a refusal.
 PATIENCE_SECONDS = 20.0
+# Between two parts of a response that the system takes. It has some megabytes in its own hands: a
+# client that reads 50 KB a second takes them in 40 seconds.
+SENDING_SECONDS = 60.0
 # A large body has one more second for each so many bytes of it, as in Apache's mod_reqtimeout.
 MIN_BYTES_PER_SECOND = 500
+NOTHING = memoryview(b"")
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 TLS_HANDSHAKE = b"\x16"  # the first byte of a TLS connection
 # What a target in absolute form has before path and query (RFC 9112, 3.2.2).
@@ -59,13 +64,14 @@ class Connection:
         self.is_open = True
         self._parser = HttpRequestParser(self)
         self._requests: deque[_Whole] = deque()
-        self._unsent = memoryview(b"")
+        self._unsent = NOTHING
         self._is_last = False  # close the connection when all is sent
         self._refusal: GatewayResponse | None = None  # follows the requests, and is the last
         self._discarded: int | None = None  # bytes that came after the last response
         self._head_bytes = 0
         self._steps = 0  # heads, pieces of bodies and ends that have come
         self._moved_at = self._began_at = time.monotonic()
+        self._field_bytes = 0
         self._has_begun = False  # a part of a request is there
         self._method = ""
         self._expects_continue = False
@@ -84,7 +90,7 @@ class Connection:
     def deadline(self) -> float:
         """When `expire` is due, by `time.monotonic`. Never while a request is being answered."""
         if self.is_sending:
-            return self._moved_at + PATIENCE_SECONDS
+            return self._moved_at + SENDING_SECONDS
         if self._requests:
             return inf
         if self._discarded is not None:
@@ -105,19 +111,6 @@ class Connection:
             )
             self._refuse(REQUEST_TIMEOUT, detail)
             self._send_refusal()
-
-    def has_left(self) -> bool:
-        """Whether the client has closed its end.
-
-        Ask this if there is something to read while its request is being answered. It may be the
-        next request.
-        """
-        try:
-            return not self.socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
 
     def receive(self) -> None:
         """Take in what has come, unless there is a request to be answered."""
@@ -158,6 +151,7 @@ class Connection:
         except OSError:  # the client has left
             self.is_open = False
             return
+        self._unsent = NOTHING  # an empty part of the response would keep all of it
         if self._is_last:
             self._end()
         else:
@@ -168,13 +162,19 @@ class Connection:
         if a socket is closed before all is read from it, the client gets a reset instead.
         """
         self._requests.clear()
-        if not self._has_begun:
+        if not self._has_begun and not self._has_unread():
             self.is_open = False
             return
         self._discarded = 0
         self._began_at = time.monotonic()
         with suppress(OSError):  # the client has left
             self.socket.shutdown(socket.SHUT_WR)
+
+    def _has_unread(self) -> bool:
+        try:
+            return bool(self.socket.recv(1, socket.MSG_PEEK))
+        except OSError:  # there is nothing, or the client has left
+            return False
 
     def _send(self, response: GatewayResponse, keeps_alive: bool) -> None:
         self._is_last = not keeps_alive
@@ -196,19 +196,34 @@ class Connection:
         steps = self._steps
         try:
             self._parser.feed_data(received)
-        except HttpParserUpgrade:  # we stay with HTTP/1.1, and what follows is something else
-            if self._requests:
-                self._requests[-1] = self._requests[-1]._replace(keeps_alive=False)
+        except HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(received[upgrade.args[0] :])
         except HttpParserError as error:
             self._refuse(MALFORMED_REQUEST, self._fault(received, error))
         self._head_bytes = self._head_bytes + len(received) if self._steps == steps else 0
         if self._head_bytes > MAX_HEAD_BYTES:
-            self._refuse(HEAD_TOO_LARGE, f"Send headers of at most {MAX_HEAD_BYTES:,} bytes.")
+            self._refuse(HEAD_TOO_LARGE, HEAD_DETAIL)
         elif self._expects_continue and not self._requests and self._refusal is None:
             self._expects_continue = False
             self._unsent = memoryview(CONTINUE)
             self.flush()
         self._send_refusal()
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Stay with HTTP/1.1, as RFC 9110, 7.8 lets a server do.
+
+        llhttp takes what follows the head for another protocol. So it gets the head once more,
+        without the header that says so.
+        """
+        if not self._requests or self._method == "CONNECT":  # that is refused
+            return
+        self._requests.pop()
+        names = [name for name in self._headers if name not in ("upgrade", "connection")]
+        lines = [f"{name}: {value}" for name in names for value in self._headers[name]]
+        version = self._parser.get_http_version()
+        first = f"{self._method} {self._target.decode('latin-1')} HTTP/{version}"
+        self._parser = HttpRequestParser(self)
+        self._parse("\r\n".join([first, *lines, "\r\n"]).encode("latin-1") + rest)
 
     def _fault(self, received: bytes, error: HttpParserError) -> str:
         """What is wrong with a request that llhttp does not take."""
@@ -234,6 +249,7 @@ class Connection:
 
     def on_message_begin(self) -> None:
         self._method, self._target = "", b""
+        self._field_bytes = 0  # of the head and the trailers
         self._headers: dict[str, list[str]] = {}
         self._body = bytearray()
         self._is_in_head = True
@@ -242,8 +258,10 @@ class Connection:
 
     def on_url(self, part: bytes) -> None:
         self._target += part
+        self._field_bytes += len(part)
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._field_bytes += len(name) + len(value)
         if self._is_in_head:  # a trailer must not pass for a header
             values = self._headers.setdefault(name.decode("latin-1").lower(), [])
             values.append(value.decode("latin-1"))
@@ -261,7 +279,8 @@ class Connection:
         coding = self._headers.get("transfer-encoding", ["chunked"])
         if len(coding) > 1 or coding[0].strip().lower() != "chunked":
             self._refuse(UNKNOWN_CODING, "Send the body without Transfer-Encoding, or chunked.")
-        self._expects_continue = self._headers.get("expect", [""])[-1].lower() == "100-continue"
+        expected = self._headers.get("expect", [""])[-1].lower()
+        self._expects_continue = version == "1.1" and expected == "100-continue"
 
     def on_body(self, part: bytes) -> None:
         self._steps += 1
@@ -274,6 +293,8 @@ class Connection:
     def on_message_complete(self) -> None:
         self._steps += 1
         self._has_begun = self._expects_continue = False
+        if self._field_bytes > MAX_HEAD_BYTES:  # also if all of it came at once
+            self._refuse(HEAD_TOO_LARGE, HEAD_DETAIL)
         if len(self._body) <= MAX_KEPT_BYTES:
             self._append(self._parser.should_keep_alive())
 

@@ -34,12 +34,16 @@ class GatewayRequest(NamedTuple):
 
 
 class GatewayResponse(NamedTuple):
-    """`wait`: the request waits for news, and this is the response if none comes."""
-
     status: int
     headers: list[tuple[str, str]]
     body: bytes
-    wait: Wait | None = None
+
+
+class Parked(NamedTuple):
+    """A request that waits for news, with the response that it gets if none comes."""
+
+    response: GatewayResponse
+    wait: Wait
 
 
 class _EventConverter(LambdaEventConverter):
@@ -64,7 +68,7 @@ class Gateway:
         )
         self._routes = app_object.routes
         self._gateway = LocalGateway(app_object, constants)
-        # `waits`, `answer` and the converter ask for the same route. The matcher finds it once.
+        # `waits_for`, `answer` and the converter ask for the same route. The matcher finds it once.
         matcher = RouteMatcher(list(app_object.routes))
         matcher.match_route = self._match = lru_cache(1024)(matcher.match_route)
         converter = _EventConverter(matcher, app_object.api.binary_types)
@@ -76,14 +80,15 @@ class Gateway:
         entry = None if route is None else self._routes[route].get(request.method)
         return entry.view_function.endpoint.waits_for if entry is not None else None
 
-    def answer_or_park(self, request: GatewayRequest) -> GatewayResponse:
-        """The response, or, if the request has to wait for news, one that has a `wait`."""
+    def answer_or_park(self, request: GatewayRequest) -> GatewayResponse | Parked:
+        """The response, unless the request has to wait for news."""
         place = Parking()
         token = parking.set(place)
         try:
-            return self.answer(request)._replace(wait=place.wait)
+            response = self.answer(request)
         finally:
             parking.reset(token)
+        return response if place.wait is None else Parked(response, place.wait)
 
     def answer(self, request: GatewayRequest) -> GatewayResponse:
         method, target, headers, body = request
@@ -103,31 +108,29 @@ class Gateway:
         return _response(response["statusCode"], named, content, method)
 
     def resume(
-        self, request: GatewayRequest, parked: GatewayResponse, look: Callable[[Wait], str | None]
-    ) -> GatewayResponse:
-        """The response to a request that waits, or the parked one again if nothing is new."""
-        wait = parked.wait
-        assert wait is not None  # noqa: S101 - that is why it is parked
+        self, request: GatewayRequest, parked: Parked, look: Callable[[Wait], str | None]
+    ) -> GatewayResponse | None:
+        """The response to a request that waits. None if nothing is new."""
+        kept, wait = parked
         try:
             body = look(wait)
         except Exception as error:
-            response = self.failed(request, error, parked)
+            response = self.failed(request, error, kept)
         else:
             if body is None:
-                return parked
+                return None
             content = body.encode()
-            headers = [pair for pair in parked.headers if pair[0] != "Content-Length"]
+            headers = [pair for pair in kept.headers if pair[0] != "Content-Length"]
             headers.append(("Content-Length", str(len(content))))
-            response = GatewayResponse(parked.status, headers, content)
+            response = GatewayResponse(kept.status, headers, content)
         wait.log(response.status)
         return response
 
     @staticmethod
-    def give_up(parked: GatewayResponse) -> GatewayResponse:
-        """The response to a request that has waited long enough."""
-        if parked.wait is not None:
-            parked.wait.log(parked.status)
-        return parked._replace(wait=None)
+    def give_up(parked: Parked) -> GatewayResponse:
+        """The response to a request that waits no longer."""
+        parked.wait.log(parked.response.status)
+        return parked.response
 
     def failed(
         self, request: GatewayRequest, error: Exception, instead_of: GatewayResponse | None = None

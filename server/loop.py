@@ -27,8 +27,8 @@ from handlers.http.endpoint import MODEL, NEWS
 from handlers.http.logs import log
 
 from .connection import Connection
-from .followers import Followers
-from .gateway import Gateway, GatewayResponse
+from .followers import WATCH_SECONDS, Followers
+from .gateway import Gateway, GatewayResponse, Parked
 from .threads import Threads
 
 POLL_SECONDS = 0.5  # until an idle loop calls `on_turn` again
@@ -36,9 +36,11 @@ NO_FILE_SECONDS = 0.02  # until a loop without a free file descriptor accepts ag
 # A read may find the message of a silent writer, and finishes it. For this write it waits so long.
 READER_PATIENCE_SECONDS = 0.05
 GROUP_REQUESTS = 128  # in one commit, so that no answer waits too long
-# Followers are looked for in each turn: for so long, or for a part of what others took.
+# For how long followers look in a turn: a share of the time that the answers to others took, or
+# this, if there were none.
+FOLLOWERS_SHARE = 0.25
 FOLLOWERS_SECONDS = 0.001
-FOLLOWERS_PART = 0.25
+LOOKING_THREADS = 8  # at most, where a look waits for a database server
 EXPIRE_SECONDS = 1.0  # between two looks at who is late
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -72,10 +74,13 @@ class Loop:
         self._woken.setblocking(False)
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._with_request: dict[Connection, None] = {}  # in the order of their requests
-        self._answered: deque[Answered] = deque()  # by threads, to be sent
+        # By threads.
+        self._answered: deque[tuple[Connection, GatewayResponse | Parked]] = deque()
         self._followers = Followers(gateway, self._wake)
-        self._are_followers_aside = False  # a thread looks for some of them, or watches
-        self._expired = time.monotonic()  # when late connections were looked for
+        self._asking: dict[Connection, None] = {}  # for news, and not yet looked
+        self._looking = threading.Semaphore(LOOKING_THREADS)
+        self._is_watching = False  # a thread is
+        self._expired_at = time.monotonic()  # when late connections were looked for
         self._threads = Threads("aside")
         self._aside = 0  # requests that threads are answering
         # The requests that a thread writes, and until when they may wait for the lock.
@@ -99,7 +104,7 @@ class Loop:
                 self._selector.unregister(each)
             self._receive_all()
             self._followers.end()
-            while self._with_request or self._followers or self._aside or self._is_sending():
+            while self._is_at_work():
                 self._turn(POLL_SECONDS)
         finally:
             unlisten(self._followers.hear)
@@ -113,27 +118,34 @@ class Loop:
         self._waker.close()
         self._woken.close()
 
+    def _is_at_work(self) -> bool:
+        at_hand = self._with_request or self._asking or self._followers or self._aside
+        return bool(at_hand) or self._is_sending()
+
     def _turn(self, patience: float) -> None:
-        if not self._are_followers_aside:
+        if self._with_request or self._asking:
+            patience = 0
+        elif _reads_a_file():
             patience = min(patience, self._followers.seconds_until_due())
-        for key, events in self._selector.select(0 if self._with_request else patience):
+        elif self._followers:
+            patience = WATCH_SECONDS  # or until a thread is done
+        for key, events in self._selector.select(patience):
             connection: Connection | None = key.data
-            if connection is not None:
-                if connection in self._followers:
-                    self._interrupt(connection)
+            if connection is None:
+                if key.fileobj is self._woken:
+                    self._send_answered()
                 else:
-                    is_writable = events & selectors.EVENT_WRITE
-                    self._do(connection, connection.flush if is_writable else connection.receive)
-            elif key.fileobj is self._woken:
-                self._send_answered()
-            else:
-                self._accept_all(key.fileobj)  # type: ignore[arg-type]
+                    self._accept_all(key.fileobj)  # type: ignore[arg-type]
+            elif connection in self._followers:
+                self._interrupt(connection)
+            elif connection not in self._asking:  # these are answered before more of them is read
+                is_writable = events & selectors.EVENT_WRITE
+                self._do(connection, connection.flush if is_writable else connection.receive)
         started = time.monotonic()
-        others = len(self._with_request)
-        self._answer()
-        if self._followers:
+        answered = self._answer()
+        if self._asking or self._followers:
             spent = time.monotonic() - started
-            self._look_for_followers(FOLLOWERS_PART * spent if others else FOLLOWERS_SECONDS)
+            self._serve_followers(FOLLOWERS_SHARE * spent if answered else FOLLOWERS_SECONDS)
         self._expire()
         self._on_turn()
 
@@ -189,30 +201,42 @@ class Loop:
 
     # --- Answering
 
-    def _answer(self) -> None:
-        """Answer one request of each connection that has one."""
+    def _answer(self) -> int:
+        """Answer one request of each connection that has one. Return how many the loop answered."""
         asking, self._with_request = self._with_request, {}
+        reading: list[Connection] = []
         writing: list[Connection] = []
         for connection in asking:
             request = connection.request
             assert request is not None  # noqa: S101 - that is why it is among them
             waits_for = self._gateway.waits_for(request)
-            if waits_for == NEWS:
-                self._followers.admit(connection)
+            if waits_for == NEWS and _reads_a_file():
+                self._asking[connection] = None
             elif waits_for == MODEL or not _reads_a_file():
                 self._answer_aside(connection)
             elif request.method in SAFE_METHODS:
-                self._send(connection, self._response(connection))
+                reading.append(connection)
             else:
                 writing.append(connection)
+        for connection in reading:
+            self._send(connection, self._response(connection))
         for start in range(0, len(writing), GROUP_REQUESTS):
             self._write(writing[start : start + GROUP_REQUESTS])
+        return len(reading) + len(writing)
 
     def _response(self, connection: Connection) -> GatewayResponse:
         request = connection.request
         assert request is not None  # noqa: S101
         try:
             return self._gateway.answer(request)
+        except Exception as error:
+            return self._gateway.failed(request, error)
+
+    def _response_or_wait(self, connection: Connection) -> GatewayResponse | Parked:
+        request = connection.request
+        assert request is not None  # noqa: S101
+        try:
+            return self._gateway.answer_or_park(request)
         except Exception as error:
             return self._gateway.failed(request, error)
 
@@ -302,67 +326,93 @@ class Loop:
 
     # --- Followers
 
-    def _look_for_followers(self, seconds: float) -> None:
+    def _serve_followers(self, seconds: float) -> None:
         """Let followers look to whom something happened, for a moment: others come first."""
         self._followers.wake()
+        if self._followers.is_watch_due() and not self._is_watching:
+            self._watch()
         if not _reads_a_file():
             self._look_aside()
             return
-        if self._followers.is_watch_due():
-            self._followers.watch()
         end = time.monotonic() + seconds
-        while (connection := self._followers.next()) is not None:
-            response = self._followers.look(connection)
-            if response.wait is None:
-                self._send(connection, response)
+        while self._asking or self._followers.next() is not None:
+            if (connection := self._followers.next()) is not None:
+                self._look(connection, self._followers.take(connection))
+            else:
+                connection = next(iter(self._asking))
+                del self._asking[connection]
+                self._finish(connection, self._response_or_wait(connection))
             if time.monotonic() >= end:
                 return
 
-    def _look_aside(self) -> None:
-        """The same where each look waits for a database server: in a thread, one at a time."""
-        if self._are_followers_aside:
+    def _watch(self) -> None:
+        has_new = self._followers.begin_watch()
+        if _reads_a_file():
+            self._followers.ask(has_new, self._followers.versions)
             return
-        looking: list[tuple[Connection, GatewayResponse | None]] = []
-        while (connection := self._followers.next()) is not None:
-            looking.append((connection, self._followers.take(connection)))
-        self._take_aside([connection for connection, _ in looking])
-        watches = self._followers.is_watch_due()
-        has_new = watches and self._followers.begin_watch()
-        versions = self._followers.versions() if watches else {}
+        versions = self._followers.versions()
 
-        def look() -> None:
-            try:
-                for connection, parked in looking:
-                    self._hand_over([(connection, self._followers.look_at(connection, parked))])
-                if watches:
-                    self._followers.ask(has_new, lambda: versions)
-            finally:
-                release()
-                self._are_followers_aside = False
-                self._wake()
+        def ask() -> None:
+            self._followers.ask(has_new, lambda: versions)
+            self._is_watching = False
+            release()
 
-        if looking or watches:
-            self._are_followers_aside = True
-            self._start(look)
+        self._is_watching = True
+        self._start(ask)
+
+    def _look_aside(self) -> None:
+        """Let followers look where each look waits for a database server: in threads."""
+        while (first := self._followers.next()) is not None:
+            if not self._looking.acquire(blocking=False):
+                return
+            parked = self._followers.take(first)
+            together = [(first, parked)]
+            together += [
+                (each, self._followers.take(each)) for each in self._followers.like(parked)
+            ]
+            self._take_aside([connection for connection, _ in together])
+            self._start(partial(self._look_all, together))
+
+    def _look_all(self, together: list[tuple[Connection, Parked]]) -> None:
+        for connection, parked in together:
+            self._hand_over([(connection, self._looked(connection, parked) or parked)])
+        self._looking.release()
+        release()
+        self._wake()
+
+    def _look(self, connection: Connection, parked: Parked) -> None:
+        self._finish(connection, self._looked(connection, parked) or parked)
+
+    def _looked(self, connection: Connection, parked: Parked) -> GatewayResponse | None:
+        try:
+            return self._followers.look(connection, parked)
+        except Exception as error:
+            request = connection.request
+            assert request is not None  # noqa: S101
+            return self._gateway.failed(request, error, parked.response)
+
+    def _finish(self, connection: Connection, result: GatewayResponse | Parked) -> None:
+        """Send the response, or let the request wait."""
+        if isinstance(result, Parked):
+            self._followers.park(connection, result)
+        else:
+            self._send(connection, result)
 
     def _interrupt(self, connection: Connection) -> None:
-        """A client of which something comes while its request waits: it waits no longer."""
-        parked = self._followers.take(connection)
-        if connection.has_left():
-            connection.is_open = False
-            self._look_at(connection)
-            return
-        response = parked or self._followers.look_at(connection, None)
-        self._send(connection, self._gateway.give_up(response))
+        """A client of which something comes while its request waits: it waits no longer.
+
+        It sends its next request, or it leaves.
+        """
+        self._send(connection, self._gateway.give_up(self._followers.take(connection)))
 
     # --- Time
 
     def _expire(self) -> None:
         """Let go of the clients that are late."""
         now = time.monotonic()
-        if now < self._expired + EXPIRE_SECONDS:
+        if now < self._expired_at + EXPIRE_SECONDS:
             return
-        self._expired = now
+        self._expired_at = now
         for key in list(self._selector.get_map().values()):
             connection: Connection | None = key.data
             if connection is not None and connection.deadline < now:
@@ -374,7 +424,7 @@ class Loop:
         """Let a thread of its own answer the request."""
 
         def answer() -> None:
-            self._hand_over([(connection, self._response(connection))])
+            self._hand_over([(connection, self._response_or_wait(connection))])
 
         self._take_aside([connection])
         self._start(answer)
@@ -391,7 +441,7 @@ class Loop:
         except RuntimeError:  # there is no thread to be had, so everybody waits
             work()
 
-    def _hand_over(self, answered: list[Answered]) -> None:
+    def _hand_over(self, answered: Iterable[tuple[Connection, GatewayResponse | Parked]]) -> None:
         """Give answers to the loop, which sends them."""
         self._answered.extend(answered)
         self._wake()
@@ -407,10 +457,7 @@ class Loop:
             connection, response = self._answered.popleft()
             self._aside -= 1
             self._selector.register(connection.socket, selectors.EVENT_READ, connection)
-            if response.wait is None:
-                self._send(connection, response)
-            else:
-                self._followers.park(connection, response)
+            self._finish(connection, response)
 
 
 def _reads_a_file() -> bool:

@@ -2,7 +2,7 @@
 
 import json
 import socket
-import struct
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -20,6 +20,7 @@ from server.connection import (
     MAX_HEAD_BYTES,
     MIN_BYTES_PER_SECOND,
     PATIENCE_SECONDS,
+    SENDING_SECONDS,
     Connection,
 )
 from server.gateway import GatewayResponse
@@ -30,6 +31,7 @@ HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: localhost\r\n"
 UPLOAD = POST + b"Content-Length: 1000000\r\n\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+CHUNKED_HI = b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"
 OK = GatewayResponse(200, [("Content-Length", "2")], b"ok")
 LARGE = GatewayResponse(200, [("Content-Length", "10000000")], b"x" * 10_000_000)
 SLUGS = {400: "malformed-request", 431: "head-too-large", 501: "unknown-coding"}
@@ -149,12 +151,12 @@ def test_a_client_that_takes_nothing_of_its_response_is_given_up(pair: Pair):
     pair.send(HEALTH)
     pair.served.respond(LARGE)
     for _ in range(3):
-        pair.pass_(PATIENCE_SECONDS - 1)
+        pair.pass_(SENDING_SECONDS - 1)
         pair.client.recv(1_000_000)
         pair.served.flush()
     assert pair.served.is_sending
     assert pair.served.is_open
-    pair.pass_(PATIENCE_SECONDS + 0.1)
+    pair.pass_(SENDING_SECONDS + 0.1)
     assert not pair.served.is_open
 
 
@@ -259,23 +261,53 @@ def test_all_values_of_a_header_are_kept_in_their_order(pair: Pair):
     assert pair.served.request.headers == {"host": ["localhost"], "a": ["2", "1"], "b": ["3"]}
 
 
-# A client that leaves while its request is being answered
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_head_that_is_too_large_is_refused_however_it_comes(pair: Pair, steps: int):
+    head = HEALTH[:-2] + b"A: " + b"a" * (MAX_HEAD_BYTES + 1) + b"\r\n\r\n"
+    size = len(head) // steps + 1
+    for start in range(0, len(head), size):
+        pair.send(head[start : start + size])
+    assert_problem(pair.answer(), 431, "head-too-large")
+    assert pair.served.request is None
 
 
-def test_the_next_request_is_no_sign_of_leaving(pair: Pair):
-    pair.send(HEALTH)
-    assert not pair.served.has_left()
-    pair.client.sendall(HEALTH)
-    assert not pair.served.has_left()
-    pair.served.respond(OK)
-    pair.served.receive()
+# Upgrades, and what is kept
+
+
+@pytest.mark.parametrize("body", [b"Content-Length: 2\r\n\r\nhi", CHUNKED_HI])
+def test_an_offer_to_upgrade_is_ignored_and_the_body_read(pair: Pair, body: bytes):
+    offer = b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABk\r\n"
+    pair.send(b"POST / HTTP/1.1\r\nHost: localhost\r\n" + offer + body + HEALTH)
     assert pair.served.request is not None
+    assert pair.served.request.body == b"hi"
+    assert "upgrade" not in pair.served.request.headers
+    pair.served.respond(OK)
+    assert pair.served.is_open
+    assert pair.served.request is not None
+    assert pair.served.request.target == "/health"
 
 
-@pytest.mark.parametrize("how", ["closes", "resets"])
-def test_a_client_that_leaves_is_noticed(pair: Pair, how: str):
+def test_a_response_is_not_kept_when_it_is_sent(pair: Pair):
     pair.send(HEALTH)
-    if how == "resets":
-        pair.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    body = b"x" * 100_000
+    kept = sys.getrefcount(body)
+    pair.served.respond(OK._replace(body=body))
+    while pair.served.is_sending:
+        pair.client.recv(1 << 16)
+        pair.served.flush()
+    assert sys.getrefcount(body) == kept
+    assert pair.served._unsent.obj == b""
+
+
+def test_a_client_that_sent_too_much_can_read_its_last_response(pair: Pair):
+    """If a socket is closed before all is read from it, the client gets a reset."""
+    pair.client.sendall(HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    pair.served.receive()
+    pair.client.sendall(b"\r\n")
+    pair.served.respond(OK)
+    assert pair.served.is_open
+    assert pair.client.recv(1 << 16).endswith(OK.body)
     pair.client.close()
-    assert pair.served.has_left()
+    pair.served.receive()
+    pair.served.receive()
+    assert not pair.served.is_open

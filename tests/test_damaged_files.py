@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from peewee import IntegrityError
 
 from app import app
 from db import conversations, messages
@@ -16,6 +17,8 @@ from db.engine.sqlite import SqliteStore
 from db.messages import Draft
 from db.models import Conversation, Message
 from db.scope import Scope
+from db.settings import Settings
+from db.startup import open_store
 from handlers.http import logs
 from handlers.http.logs import traceback_of
 
@@ -193,3 +196,19 @@ def test_the_traceback_of_an_error_that_quotes_a_value_has_its_class_only(
     assert "RuntimeError: ours" in text
     assert name in text
     assert not [line for line in text.splitlines() if "Qzxj" in line and "lambda" not in line]
+
+
+def test_a_constraint_of_postgresql_reveals_no_row(postgres_url: str, log: io.StringIO):
+    """The server's text has the row that it refuses, and the driver's error has the text."""
+    store = open_store(Settings(database_url=postgres_url))
+    try:
+        values = dict.fromkeys(Conversation._meta.sorted_field_names, secret(5))
+        values |= {"is_archived": False, "version": None}
+        with pytest.raises(IntegrityError) as caught:
+            Conversation.insert(values).execute()
+        assert SECRET in str(caught.value)
+        assert SECRET not in traceback_of(caught.value)
+        assert "23502" in traceback_of(caught.value)
+    finally:
+        database.close()
+        store.close_all()

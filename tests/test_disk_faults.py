@@ -1,5 +1,7 @@
 """Tests what a server answers while its disk or its files fail, and that it recovers by itself."""
 
+import errno
+import fcntl
 import io
 import json
 import resource
@@ -275,6 +277,33 @@ def test_a_group_waits_until_the_deadline_that_it_is_given(store: SqliteStore):
     group.end()
 
 
+def test_a_lock_that_cannot_be_given_back_stops_no_later_writer(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+):
+    flock = fcntl.flock
+
+    def fail(file: int, how: int) -> None:
+        if how == fcntl.LOCK_UN:
+            raise OSError(errno.EIO, "Input/output error")
+        flock(file, how)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(fcntl, "flock", fail)
+        assert create(api).status >= 500
+    assert_well(api)
+
+
+def test_a_log_that_takes_no_line_fails_no_request(api: Api, monkeypatch: pytest.MonkeyPatch):
+    class Full:
+        def write(self, text: str) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(logs._handler, "stream", Full())
+        assert create(api).status == 201
+    assert titles(api) == {"new"}
+
+
 # The files are deleted or replaced
 
 
@@ -387,6 +416,20 @@ def test_a_folder_that_comes_back_has_all_that_was_acknowledged(
     away.rename(tmp_path)
     assert_well(api)
     assert all(api.get(f"{CONVERSATIONS}/{id}").status == 200 for id in ids)
+
+
+def test_the_schema_is_looked_at_again_also_if_the_file_has_the_same_number(
+    api: Api, store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A file system gives a new file the number of one that was deleted."""
+    prepared: list[SqliteStore] = []
+    monkeypatch.setattr(store, "on_replaced", lambda: prepared.append(store))
+    away = tmp_path / "away.db"
+    Path(store.place).rename(away)
+    assert_unavailable(api)
+    away.rename(store.place)
+    assert_well(api)
+    assert prepared == [store]
 
 
 def test_a_database_of_an_older_schema_is_migrated_when_it_takes_the_place(

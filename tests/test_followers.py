@@ -1,6 +1,7 @@
 """Tests followers of the server: they wait without a thread, and are told at once."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,8 +11,10 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from chalice.config import Config
 from chalice.local import LocalDevServer
 
+from app import app
 from db import api_keys, conversations, events, messages
 from db.engine.connect import Store
 from db.engine.database import database
@@ -20,7 +23,9 @@ from db.messages import Draft
 from db.scope import EVERYTHING
 from db.settings import settings
 from handlers.http.logs import log
+from handlers.http.waiting import Wait
 from server.followers import Followers
+from server.gateway import Gateway, GatewayResponse, Parked
 
 from .support.clients import Answer, Api, OverHttp, assert_problem, open_api
 from .support.local_server import eventually, serving, threads_aside
@@ -172,19 +177,53 @@ def test_a_client_that_leaves_is_forgotten(api: Api, path: str, port: int, follo
     assert eventually(lambda: len(followers) == 0)
 
 
+def test_those_who_have_left_leave_nothing_behind(
+    api: Api, path: str, follow: Follow, followers: Followers
+):
+    following = follow(path)
+    api.post(f"{path}/messages", HELLO)
+    assert told(following) == ["message"]
+    assert eventually(lambda: len(followers) == 0)
+    assert followers.seconds_until_due() > 1e6  # nothing wakes the loop
+    assert not followers._of
+    assert not followers._woken
+
+
+def test_a_client_that_has_sent_all_still_gets_its_answer(
+    api: Api, path: str, port: int, followers: Followers
+):
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as half_closed:
+        half_closed.sendall(f"GET {path}/events?wait=20 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert eventually(lambda: len(followers) == 1)
+        half_closed.shutdown(socket.SHUT_WR)
+        assert half_closed.recv(1 << 16).endswith(b"retry: 500\n\n")
+
+
+def test_readers_from_the_future_are_told_the_same(
+    api: Api, path: str, follow: Follow, monkeypatch: pytest.MonkeyPatch
+):
+    following = [follow(path, Last_Event_ID=str(1000 + number)) for number in range(10)]
+    looks: list[object] = []
+    look = events.look
+    monkeypatch.setattr(events, "look", lambda *key: looks.append(key) or look(*key))
+    api.post(f"{path}/messages", HELLO)
+    assert [told(each) for each in following] == [["message"]] * 10
+    assert len(looks) < 5
+
+
 def test_a_client_that_sends_its_next_request_waits_no_longer_for_the_first(
     api: Api, path: str, port: int, followers: Followers
 ):
     following = OverHttp(port)
     following.connection.connect()
-    socket = following.connection.sock
+    connection = following.connection.sock
     request = f"GET {path}%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    socket.sendall((request % "/events?wait=20").encode())
+    connection.sendall((request % "/events?wait=20").encode())
     assert eventually(lambda: len(followers) == 1)
-    socket.sendall((request % "").encode())
+    connection.sendall((request % "").encode())
     received = b""
     while b'"messages":[]' not in received:
-        received += socket.recv(1 << 16)
+        received += connection.recv(1 << 16)
     assert received.count(b"HTTP/1.1 200") == 2
     assert received.index(b"retry: 500") < received.index(b'"messages":[]')
     following.connection.close()
@@ -285,3 +324,50 @@ def test_a_batch_of_a_long_history_follows_without_waiting(api: Api, path: str, 
         if len(reader.messages) == 300:
             break
     assert len(reader.messages) == 300
+
+
+# The watcher
+
+
+@pytest.fixture
+def stale(either_store: Store) -> Followers:
+    """One follower that began to wait after the notice that it waits for."""
+    id = conversations.start(EVERYTHING, PROJECT).id
+    wait = Wait(EVERYTHING, id, 0, 20, str)
+    wait.learn(wait.look())
+    messages.append(EVERYTHING, id, [Draft("user", "Hello")])
+    followers = Followers(Gateway(app, Config()), lambda: None)
+    followers.park(object(), Parked(GatewayResponse(200, [], b""), wait))  # type: ignore[arg-type]
+    return followers
+
+
+def test_a_follower_that_missed_its_notice_is_found_by_the_watch(stale: Followers):
+    stale.ask(stale.begin_watch(), stale.versions)
+    stale.wake()
+    assert stale.next() is not None
+
+
+def test_a_watch_that_failed_is_made_up_for(stale: Followers, monkeypatch: pytest.MonkeyPatch):
+    def away() -> None:
+        raise Unavailable("away")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("server.followers.data_version", away)
+        stale.ask(stale.begin_watch(), stale.versions)
+    stale.ask(stale.begin_watch(), stale.versions)
+    stale.wake()
+    assert stale.next() is not None
+
+
+def test_a_watch_asks_for_versions_only_if_something_was_committed(stale: Followers):
+    stale.ask(stale.begin_watch(), stale.versions)
+    stale.ask(stale.begin_watch(), lambda: pytest.fail("nothing was committed since"))
+
+
+def test_a_follower_that_begins_to_wait_while_the_server_ends_does_not_wait(stale: Followers):
+    (connection,) = stale._parked
+    parked = stale.take(connection)
+    stale.end()
+    stale.park(connection, parked)
+    assert stale.next() is connection
+    assert stale.look(connection, stale.take(connection)) == parked.response

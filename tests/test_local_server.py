@@ -358,3 +358,25 @@ def test_a_failure_of_the_gateway_is_a_500_and_the_server_goes_on(
         assert_problem(answer, 500, "internal")
         assert b"broke" not in answer.body
     assert api.get("/health").status == 200
+
+
+@pytest.mark.parametrize("method", ["answer_or_park", "resume"])
+def test_a_failure_while_a_follower_looks_is_a_500_and_the_server_goes_on(
+    port: int, api: Api, monkeypatch: pytest.MonkeyPatch, method: str
+):
+    path = api.post(CONVERSATIONS, {"project_id": PROJECT}).headers["location"]
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("the gateway broke")
+
+    with (
+        ThreadPoolExecutor(1) as pool,
+        open_api(port) as follower,
+        monkeypatch.context() as broken,
+    ):
+        broken.setattr(Gateway, method, fail)
+        following = pool.submit(follower.get, f"{path}/events", wait=20)
+        time.sleep(0.1)
+        api.post(f"{path}/messages", {"role": "user", "content": "Hi"})
+        assert_problem(following.result(PATIENCE), 500, "internal")
+    assert api.get("/health").status == 200

@@ -95,6 +95,16 @@ def test_reading_and_changing_nothing_are_not_told(conversation_id: str, heard: 
 
 
 @pytest.mark.usefixtures("either_store")
+def test_a_sign_of_life_is_no_news(conversation_id: str, heard: list[set[str]]):
+    (row,) = messages.append(EVERYTHING, conversation_id, [Draft("assistant", "", "in_progress")])
+    heard.clear()
+    streams.append(EVERYTHING, conversation_id, row.id, 0, "")
+    assert heard == []
+    streams.append(EVERYTHING, conversation_id, row.id, 0, "Hi")
+    assert heard == [{conversation_id}]
+
+
+@pytest.mark.usefixtures("either_store")
 def test_a_transaction_of_several_verbs_is_told_once(conversation_id: str, heard: list[set[str]]):
     @transaction
     def work() -> str:

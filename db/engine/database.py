@@ -51,6 +51,10 @@ MISTAKES = (
 )
 
 
+# PostgreSQL's classes of errors whose text quotes a value or a row: data, and constraints.
+QUOTING_STATES = ("22", "23")
+
+
 def transaction(verb: Callable[P, T]) -> Callable[P, T]:
     """Run `verb` as one write transaction, or as a part of the caller's if there is one.
 
@@ -159,13 +163,9 @@ def unavailable(error: Exception) -> Unavailable:
 def cause_of(error: BaseException) -> str:
     """What went wrong, for the log: `SQLITE_FULL: database or disk is full`. No stored value."""
     drivers = getattr(error, "orig", error)
+    if state := getattr(drivers, "sqlstate", None):  # PostgreSQL's
+        return state if state[:2] in QUOTING_STATES else f"{state}: {_words_of(error)}"
     name = getattr(drivers, "sqlite_errorname", None)
-    if (
-        name is None
-        and (name := getattr(drivers, "sqlstate", None))
-        and isinstance(error, MISTAKES)
-    ):
-        return str(name)  # PostgreSQL's text quotes the row
     return f"{name}: {_words_of(error)}" if name else _words_of(error)
 
 

@@ -17,7 +17,7 @@ _listeners: list[Listener] = []
 
 
 def notify(id: str) -> None:
-    """Tell the listeners after the running transaction's commit that what has this id changed."""
+    """Tell the listeners after the running transaction's commit that this conversation changed."""
     changed = pending.get()
     if changed is not None:
         changed.add(id)

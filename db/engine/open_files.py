@@ -12,6 +12,8 @@ from peewee import OperationalError, sqlite3  # type: ignore[attr-defined]
 
 CHECKPOINT_MILLISECONDS = 50  # for which the last checkpoint waits for readers
 
+IOERR_SHORT_READ = 10 | 2 << 8  # SQLite's result code: a file is shorter than it should be
+
 Identity = tuple[int, int] | None  # of a file: its device and its number there. None: it is missing
 
 
@@ -78,7 +80,12 @@ class OpenFiles:
     def _empty_log(self) -> None:
         """Move what the log holds into the database, so that no reader asks the log any more."""
         self._connection.execute(f"PRAGMA busy_timeout = {CHECKPOINT_MILLISECONDS}")
-        busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        try:
+            busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorcode", None) != IOERR_SHORT_READ:
+                raise
+            return  # another process has emptied it before
         if busy:
             raise OperationalError(f"The log of {self._path} was deleted, and is still being read.")
 

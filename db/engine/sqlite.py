@@ -148,9 +148,11 @@ class SqliteStore(SqliteConnections):
                 result = transaction()
                 self.refuse_lost_commit(connection)
             finally:
-                if deadline is not None:
-                    connection.execute(f"PRAGMA busy_timeout = {self.busy_timeout}")
-                self.writer.release()
+                try:
+                    if deadline is not None:
+                        connection.execute(f"PRAGMA busy_timeout = {self.busy_timeout}")
+                finally:
+                    self.writer.release()
         except (PeeweeException, sqlite3.Error, Unavailable) as error:
             self.note_failure(error)
             raise

@@ -23,7 +23,7 @@ from peewee import (  # type: ignore[attr-defined]
 )
 from peewee import __exception_wrapper__ as as_peewee_errors  # type: ignore[attr-defined]
 
-from .open_files import Identity, OpenFiles, file_uri
+from .open_files import OpenFiles, file_uri
 from .writer_lock import WriterLock
 
 IDLE_CONNECTIONS = 32  # kept at most; each has two open files
@@ -47,13 +47,14 @@ class Connection(sqlite3.Connection):
 class SqliteConnections(SqliteDatabase):
     def __init__(self, path: str, has_log: bool, writer: WriterLock, **options: Any) -> None:
         self.writer = writer
-        # Called when another database was found at the path. Its schema may be another one.
+        # Called when the files were opened again: it may be another database, of another schema.
         self.on_replaced: Callable[[], object] = lambda: None
         self._has_log = has_log
         self._idle: deque[Connection] = deque()
         self._files: OpenFiles | None = None
-        self._opening = threading.Lock()
-        self._served: Identity = None  # the database that was opened last
+        self._opening = threading.RLock()
+        self._has_served = False
+        self._is_preparing = False  # what was opened again
         self._next_look = 0.0  # a moment of time.monotonic
         self._is_doubtful = False  # an error occurred that may last
         super().__init__(path, check_same_thread=False, **options)
@@ -123,30 +124,32 @@ class SqliteConnections(SqliteDatabase):
     # --- Opening
 
     def connect(self, reuse_if_open: bool = False) -> bool:
-        if self._files is None:
+        if self._files is None or self._is_preparing:
             with as_peewee_errors:
                 self._open_files()
         return super().connect(reuse_if_open)
 
     def _open_files(self) -> None:
-        with self._opening:
-            if self._files is not None:  # another thread was faster
+        with self._opening:  # others wait until the schema is up to date
+            if self._files is not None:
                 return
-            files = OpenFiles(self.database, self._has_log, self._open)
+            self._files = files = OpenFiles(self.database, self._has_log, self._open)
             self._is_doubtful = False
-            self._files = files
-        if self._served not in (None, files.database):
-            try:
-                self.on_replaced()
-            except BaseException:
-                self._files = None
-                files.close()
-                raise
-        self._served = files.database
+            if self._has_served:
+                self._is_preparing = True
+                try:
+                    self.on_replaced()
+                except BaseException:
+                    self._files = None
+                    files.close()
+                    raise
+                finally:
+                    self._is_preparing = False
+            self._has_served = True
 
     def _open(self) -> Connection:
         connection: Connection = sqlite3.connect(
-            file_uri(self.database, create=self._served is None),
+            file_uri(self.database, create=not self._has_served),
             uri=True,
             isolation_level=None,
             factory=Connection,

@@ -78,13 +78,15 @@ class WriterLock:
 
     def release(self, forget_file: bool = False) -> None:
         """Give the turn back. `forget_file` if the file may have been deleted or replaced."""
-        if self._file is not None:
-            if forget_file:
-                os.close(self._file)  # unlocks it
-                self._file = None
-            else:
-                fcntl.flock(self._file, fcntl.LOCK_UN)
-        self._threads.release()
+        try:
+            if self._file is not None:
+                if forget_file:
+                    os.close(self._file)  # unlocks it
+                    self._file = None
+                else:
+                    fcntl.flock(self._file, fcntl.LOCK_UN)
+        finally:
+            self._threads.release()
 
     def __enter__(self) -> None:
         self.wait(self.deadline())

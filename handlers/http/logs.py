@@ -5,6 +5,7 @@ import logging
 import sys
 import time
 import traceback
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -41,7 +42,7 @@ def words_of(error: BaseException) -> str:
     key that is missing, and a driver a row.
     """
     name = type(error).__qualname__
-    if isinstance(error, ALL_DRIVER_ERRORS):
+    if isinstance(error, ALL_DRIVER_ERRORS) or hasattr(error, "sqlstate"):  # psycopg's own
         return f"{name}: {cause_of(error)}"
     return name if isinstance(error, (ValueError, LookupError, Warning)) else f"{name}: {error}"
 
@@ -66,11 +67,13 @@ def log_request(request_id: str, method: str, route: str, started: float, status
     if not log.isEnabledFor(logging.INFO):
         return
     # No value here has a character that JSON would escape.
-    _handler.stream.write(
+    line = (
         f'{{"time": "{_time(time.time())}", "level": "INFO", "request_id": "{request_id}", '
         f'"method": "{method}", "route": "{route}", "status": {status}, '
         f'"ms": {(time.perf_counter() - started) * 1000:.2f}}}\n'
     )
+    with suppress(OSError):  # the log's disk is full, and what the request did is done
+        _handler.stream.write(line)
 
 
 def _time(seconds: float) -> str:

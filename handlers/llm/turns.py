@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from db import idempotency_keys, messages, streams, transcripts
+from db.engine.database import release
 from db.errors import RequestInProgress
 from db.idempotency_keys import Claim, Outcome
 from db.messages import Draft
@@ -76,10 +77,12 @@ def _answer(scope: Scope, conversation_id: str, message_id: str) -> str | None:
     """Write the model's answer into the message. Returns why it is incomplete, if it is."""
     rows = transcripts.read(scope, conversation_id).messages
     length = 0
+    release()  # a server of rows has fewer connections than may wait for a model
     try:
         for piece in ask([row for row in rows if row.status == COMPLETED]):
             streams.append(scope, conversation_id, message_id, length, piece)
             length += len(piece)
+            release()
     except ModelError as error:
         log.warning("%s", error, exc_info=error.__cause__)
         streams.append(scope, conversation_id, message_id, length, "", INCOMPLETE)
