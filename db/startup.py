@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from .clock import advance_ids
 from .engine.connect import Store, store_at
-from .engine.database import database, driver_errors, write_patience
+from .engine.database import database, driver_errors
 from .engine.sqlite import SqliteStore
 from .errors import Unavailable
 from .settings import Settings, settings
@@ -68,12 +68,7 @@ def open_once() -> None:
     if database.obj is None:
         with _opening:
             if database.obj is None:
-                # Another process may be making the tables. Nobody is answered before that is done.
-                hurry = write_patience.set(None)
-                try:
-                    log.info("The database is %s", open_store(settings()).place)
-                finally:
-                    write_patience.reset(hurry)
+                log.info("The database is %s", open_store(settings()).place)
 
 
 def health() -> Health:

@@ -11,7 +11,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 
 from db import conversations
-from db.engine.database import data_version
+from db.engine.database import WouldWait, data_version
 from db.errors import Unavailable
 from handlers.http.waiting import Found, Wait
 
@@ -162,5 +162,5 @@ class Followers:
             if version != self._database_version or has_new:
                 self.hear(conversations.changed(versions()))
             self._database_version = version
-        except Unavailable:  # the followers' own looks will tell them
+        except (Unavailable, WouldWait):  # the followers' own looks will tell them
             self._has_new = True

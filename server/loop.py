@@ -5,10 +5,11 @@ together they read a third of what one of them reads alone. So the loop answers 
 another. In each turn it answers those that are there: first the ones that read, then the ones that
 write, with one commit for all of these (`db.engine.group_commit`). Their answers leave after it.
 
-Two kinds of requests have a thread instead. One that waits for a model has its own. If another
-process holds the lock of the file, one thread waits for it with all requests that write. Meanwhile
-the loop goes on answering others. A request that waits for news is put aside (`followers`), and is
-looked at after all others.
+The loop waits for nothing but connections. A request that waits for a model has a thread, and so
+has one that reads, if others have locked the file. If they write, one thread waits for their lock
+with all requests that write. With a database server, all requests have threads. A request that
+waits for news is put aside (`followers`): those whose conversation has changed look after all
+others were answered.
 """
 
 import selectors
@@ -20,9 +21,10 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 
-from db.engine.database import database, keeps_connection, release, write_patience
+from db.engine.database import WouldWait, database, keeps_connection, may_wait, release
 from db.engine.group_commit import Group
 from db.engine.notices import listen, unlisten
+from db.errors import Unavailable
 from handlers.http.endpoint import MODEL, NEWS
 from handlers.http.logs import log
 
@@ -33,14 +35,13 @@ from .threads import Threads
 
 POLL_SECONDS = 0.5  # until an idle loop calls `on_turn` again
 NO_FILE_SECONDS = 0.02  # until a loop without a free file descriptor accepts again
-# A read may find the message of a silent writer, and finishes it. For this write it waits so long.
-READER_PATIENCE_SECONDS = 0.05
 GROUP_REQUESTS = 128  # in one commit, so that no answer waits too long
 # For how long followers look in a turn: a share of the time that the answers to others took, or
 # this, if there were none.
 FOLLOWERS_SHARE = 0.25
 FOLLOWERS_SECONDS = 0.001
 LOOKING_THREADS = 8  # at most, where a look waits for a database server
+WAITING_THREADS = 256  # at most, that wait for a lock; further requests get a 503
 EXPIRE_SECONDS = 1.0  # between two looks at who is late
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -95,7 +96,7 @@ class Loop:
 
     def run(self) -> None:
         keeps_connection.set(True)
-        write_patience.set(READER_PATIENCE_SECONDS)
+        may_wait.set(False)
         listen(self._followers.hear)
         try:
             while not self._is_stopping:
@@ -219,7 +220,10 @@ class Loop:
             else:
                 writing.append(connection)
         for connection in reading:
-            self._send(connection, self._response(connection))
+            try:
+                self._send(connection, self._response(connection))
+            except WouldWait as lock:
+                self._wait_aside(connection, lock)
         for start in range(0, len(writing), GROUP_REQUESTS):
             self._write(writing[start : start + GROUP_REQUESTS])
         return len(reading) + len(writing)
@@ -250,6 +254,8 @@ class Loop:
         if not is_locked_out:
             try:
                 group = self._begin()
+            except WouldWait:
+                group = None
             except Exception as error:  # the database is away, or broken
                 self._send_all(self._failed([(each, None) for each in connections], error))
                 return
@@ -305,6 +311,8 @@ class Loop:
                 (dependent if wrote else answered).append((connection, response))
             if dependent:
                 group.commit()
+        except WouldWait as lock:
+            dependent = self._failed(dependent, Unavailable(str(lock.__cause__)))
         except Exception as error:  # the commit failed
             dependent = self._failed(dependent, error)
         finally:
@@ -337,11 +345,18 @@ class Loop:
         end = time.monotonic() + seconds
         while self._asking or self._followers.next() is not None:
             if (connection := self._followers.next()) is not None:
-                self._look(connection, self._followers.take(connection))
+                parked = self._followers.take(connection)
+                try:
+                    self._finish(connection, self._looked(connection, parked) or parked)
+                except WouldWait as lock:
+                    self._wait_aside(connection, lock, parked)
             else:
                 connection = next(iter(self._asking))
                 del self._asking[connection]
-                self._finish(connection, self._response_or_wait(connection))
+                try:
+                    self._finish(connection, self._response_or_wait(connection))
+                except WouldWait as lock:
+                    self._wait_aside(connection, lock)
             if time.monotonic() >= end:
                 return
 
@@ -374,14 +389,14 @@ class Loop:
             self._start(partial(self._look_all, together))
 
     def _look_all(self, together: list[tuple[Connection, Parked]]) -> None:
-        for connection, parked in together:
-            self._hand_over([(connection, self._looked(connection, parked) or parked)])
+        self._look_each(together)
         self._looking.release()
-        release()
         self._wake()
 
-    def _look(self, connection: Connection, parked: Parked) -> None:
-        self._finish(connection, self._looked(connection, parked) or parked)
+    def _look_each(self, together: list[tuple[Connection, Parked]]) -> None:
+        for connection, parked in together:
+            self._hand_over([(connection, self._looked(connection, parked) or parked)])
+        release()
 
     def _looked(self, connection: Connection, parked: Parked) -> GatewayResponse | None:
         try:
@@ -428,6 +443,21 @@ class Loop:
 
         self._take_aside([connection])
         self._start(answer)
+
+    def _wait_aside(
+        self, connection: Connection, lock: WouldWait, parked: Parked | None = None
+    ) -> None:
+        """Let a thread answer a request that has to wait for a lock, if not too many do so."""
+        if self._aside >= WAITING_THREADS:
+            request = connection.request
+            assert request is not None  # noqa: S101
+            busy = Unavailable(f"{self._aside} requests wait already: {lock.__cause__}")
+            self._send(connection, self._gateway.failed(request, busy))
+        elif parked is None:
+            self._answer_aside(connection)
+        else:
+            self._take_aside([connection])
+            self._start(partial(self._look_each, [(connection, parked)]))
 
     def _take_aside(self, connections: list[Connection]) -> None:
         """Look at these connections again when they are answered."""

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from http.client import parse_headers
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from app import app
 from db.engine.database import database
 from db.engine.sqlite import SqliteStore
 from db.engine.writer_lock import WriterLock
+from db.upkeep import schema
 from handlers.http.logs import log
 from server import install
 from server.gateway import Gateway, GatewayRequest
@@ -326,23 +328,56 @@ def test_a_file_that_stays_locked_is_a_503_in_time(port: int, api: Api, store: S
     assert api.post(CONVERSATIONS, {"project_id": PROJECT}).status == 201
 
 
-def test_a_read_that_has_to_finish_a_message_in_a_locked_file_is_a_503_at_once(
-    api: Api, store: SqliteStore, configure: Callable[..., None]
+@pytest.mark.parametrize("how", ["through our store", "by another program"])
+def test_a_read_that_has_to_finish_a_message_in_a_locked_file_keeps_nobody_waiting(
+    port: int, api: Api, store: SqliteStore, configure: Callable[..., None], how: str
 ):
     path = api.post(CONVERSATIONS, {"project_id": PROJECT}).headers["location"]
     opened = {"role": "assistant", "content": "", "status": "in_progress"}
     assert api.post(f"{path}/messages", opened).status == 201
-    configure(stream_timeout=1e-3)
+    configure(stream_timeout=1e-3, require_api_key="false")
     time.sleep(0.01)
-    for how in ("through our store", "by another program"):
+    with ThreadPoolExecutor(2) as pool, open_api(port) as reader, open_api(port) as follower:
         with another_process_writes(store.place, how):
+            reading = pool.submit(reader.get, path)
+            following = pool.submit(follower.get, f"{path}/events", wait=20)
+            assert eventually(lambda: threads_aside() == 2)
             started = time.monotonic()
-            assert_problem(api.get(path), 503, "unavailable")
-            assert api.get("/health").status == 200
+            for _ in range(20):
+                assert api.get(CONVERSATIONS, limit=1, include_messages="false").status == 200
             assert time.monotonic() - started < PATIENCE / 10
-    (message,) = api.get(path).json["messages"]
+        (message,) = reading.result(PATIENCE).json["messages"]
+        assert b"event: message" in following.result(PATIENCE).body
     assert message["status"] == "incomplete"
-    assert api.get(path).status == 200
+    assert eventually(lambda: threads_aside() == 0)
+
+
+def test_a_file_that_cannot_be_read_keeps_only_those_waiting_who_read_it(
+    port: int, api: Api, store: SqliteStore, tmp_path: Path
+):
+    """With a rollback journal, who writes keeps readers waiting, too."""
+    rolled_back = SqliteStore(str(tmp_path / "journal.db"), journal_mode="delete")
+    schema.migrate(rolled_back)
+    database.initialize(rolled_back)
+
+    def read(_: int) -> int:
+        with open_api(port) as reader:
+            return reader.get(CONVERSATIONS).status
+
+    with ThreadPoolExecutor(8) as pool:
+        with closing(sqlite3.connect(rolled_back.place)) as foreign:
+            foreign.execute("BEGIN EXCLUSIVE")
+            reading = [pool.submit(read, number) for number in range(8)]
+            assert eventually(lambda: threads_aside() == 8)
+            started = time.monotonic()
+            for _ in range(20):
+                assert api.get("/openapi.json").status == 200
+            assert time.monotonic() - started < PATIENCE / 10
+        assert [each.result(PATIENCE) for each in reading] == [200] * 8
+    assert api.post(CONVERSATIONS, {"project_id": PROJECT}).status == 201
+    assert eventually(lambda: threads_aside() == 0)
+    rolled_back.close_all()
+    database.initialize(store)
 
 
 def test_a_failure_of_the_gateway_is_a_500_and_the_server_goes_on(

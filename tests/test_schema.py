@@ -20,7 +20,7 @@ from playhouse.schema_diff import diff_models
 
 from app import app
 from db import conversations, messages
-from db.engine.database import database, write_patience
+from db.engine.database import database
 from db.engine.sqlite import SqliteStore
 from db.models import MODELS
 from db.scope import EVERYTHING
@@ -341,19 +341,6 @@ def test_a_first_request_that_finds_the_database_locked_leaves_the_opening_to_th
         other.execute("BEGIN EXCLUSIVE")
         assert_problem(api.get("/health"), 503, "unavailable")
     assert api.get("/health").json["schema"] == NAMES[-1]
-
-
-def test_a_first_request_waits_for_the_process_that_makes_the_tables(unopened: Path):
-    """A server's loop waits hardly at all for a lock, but for this."""
-    with closing(sqlite3.connect(unopened, check_same_thread=False)) as other:
-        other.execute("PRAGMA journal_mode = wal")
-        other.execute("BEGIN IMMEDIATE")
-        threading.Timer(0.3, other.rollback).start()
-        hurry = write_patience.set(0.01)
-        try:
-            assert Api(InProcess(app)).get("/health").status == 200
-        finally:
-            write_patience.reset(hurry)
 
 
 # `chalice local` sets up the root logger like this before it serves.

@@ -37,8 +37,8 @@ transaction_time: ContextVar[str] = ContextVar("transaction_time")
 # them takes 15 µs.
 keeps_connection: ContextVar[bool] = ContextVar("keeps_connection", default=False)
 
-# Seconds for which a write on this thread waits for others. None: as long as the store says.
-write_patience: ContextVar[float | None] = ContextVar("write_patience", default=None)
+# False on a thread that must not wait for a lock. There, WouldWait is raised instead.
+may_wait: ContextVar[bool] = ContextVar("may_wait", default=True)
 
 # What a driver raises, by Peewee's names, when the database is busy, away or broken.
 DRIVER_ERRORS = (OperationalError, InterfaceError, InternalError)
@@ -53,6 +53,14 @@ MISTAKES = (
 
 # PostgreSQL's classes of errors whose text quotes a value or a row: data, and constraints.
 QUOTING_STATES = ("22", "23")
+
+
+class WouldWait(BaseException):
+    """The request has to wait for a lock, on a thread that must not. It has done nothing.
+
+    (As BlockingIOError says of a socket. It is no Exception, since it is no failure of the request:
+    whoever runs the thread runs the request again on another one.)
+    """
 
 
 def transaction(verb: Callable[P, T]) -> Callable[P, T]:
@@ -152,10 +160,15 @@ def is_away(error: BaseException) -> bool:
 
 
 def unavailable(error: Exception) -> Unavailable:
-    """What a driver's error becomes. Raises the error itself if it is a mistake of ours."""
+    """What a driver's error becomes. Raises the error itself if it is a mistake of ours.
+
+    Raises WouldWait if the database is busy, on a thread that must not wait.
+    """
     if not is_away(error):
         raise error
     if database.obj is not None:
+        if not may_wait.get() and database.obj.is_busy(error):
+            raise WouldWait from error
         database.obj.doubt(error)
     return Unavailable(_words_of(error))
 

@@ -65,10 +65,10 @@ class Group:
 
     def _begin(self, wait: bool, deadline: float | None) -> bool:
         """Whether SQLite's lock was to be had."""
-        if wait and deadline is None:
-            self._connection.execute("BEGIN IMMEDIATE")
-            return True
-        self._store.wait_for_sqlite(deadline if wait and deadline else 0, self._connection)
+        if deadline is not None:
+            self._connection.wait_until(deadline)
+        elif not wait:
+            self._connection.wait_for(0)
         try:
             self._connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
@@ -76,7 +76,7 @@ class Group:
                 raise
             return False
         finally:
-            self._connection.execute(f"PRAGMA busy_timeout = {self._store.busy_timeout}")
+            self._connection.wait_for(self._store.lock_timeout)
         return True
 
     def run(self, request: Callable[[], T]) -> tuple[T, bool]:
@@ -131,6 +131,7 @@ class Group:
         """Store the group durably and end it. Raises Unavailable: then nothing of it is stored."""
         try:
             self._refuse_broken()
+            self._store.let_commit_wait(self._connection)
             self._connection.execute("COMMIT")
             self._store.refuse_lost_commit(self._connection)
             self._store.note_stored()
@@ -149,6 +150,7 @@ class Group:
         with suppress(sqlite3.Error):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+            self._connection.wait_for(self._store.lock_timeout)
         pending.reset(self._notices)
         self._store.group = None
         self._store.group_thread = None

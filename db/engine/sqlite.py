@@ -19,19 +19,18 @@ from peewee import __exception_wrapper__ as as_peewee_errors  # type: ignore[att
 
 from ..errors import Unavailable
 from ..settings import SettingsError
-from .database import write_patience
+from .database import may_wait
 from .sqlite_connections import (
     BUSY,
     FULL,
     IOERR_WRITE,
     LASTING_ERRORS,
-    LOCKED,
     Connection,
     SqliteConnections,
     error_code,
     primary,
 )
-from .writer_lock import Taken, WriterLock
+from .writer_lock import WriterLock
 
 T = TypeVar("T")
 
@@ -52,7 +51,7 @@ class SqliteStore(SqliteConnections):
 
     engine = "sqlite"
     PRAGMAS: dict[str, Any] = {
-        "busy_timeout": 10_000,  # milliseconds; the first one, so that the next ones wait, too
+        "busy_timeout": 10_000,  # milliseconds
         "journal_mode": "wal",
         # An acknowledged write survives a power cut. A commit takes 108 µs, and 13 with NORMAL.
         "synchronous": "full",
@@ -77,8 +76,9 @@ class SqliteStore(SqliteConnections):
             )
         # EFS has no WAL and one process, so it needs no lock between processes.
         is_shared = pragmas.get("journal_mode", self.PRAGMAS["journal_mode"]) == "wal"
-        self.busy_timeout = int(pragmas.get("busy_timeout", self.PRAGMAS["busy_timeout"]))
-        writer = WriterLock(f"{path}-lock" if is_shared else None, self.busy_timeout / 1000)
+        chosen = {**self.PRAGMAS, **pragmas}
+        busy_timeout = int(chosen.pop("busy_timeout"))  # it differs between threads
+        writer = WriterLock(f"{path}-lock" if is_shared else None, busy_timeout / 1000)
         # The open group of writes, and the thread whose requests are in it.
         self.group: OpenGroup | None = None
         self.group_thread: int | None = None
@@ -86,7 +86,7 @@ class SqliteStore(SqliteConnections):
         self._stored_at = 0.0
         self._failure: str | None = None
         self._full_until = 0.0  # it found no room, so a proof that needs less proves nothing
-        super().__init__(path, is_shared, writer, pragmas={**self.PRAGMAS, **pragmas})
+        super().__init__(path, is_shared, writer, busy_timeout, pragmas=chosen)
 
     @property
     def place(self) -> str:
@@ -135,22 +135,20 @@ class SqliteStore(SqliteConnections):
         SQLite's lock. Raises OperationalError.
         """
         connection = self.connection()
-        patience = write_patience.get()
-        deadline = None if patience is None else self.writer.deadline(patience)
+        deadline = None
         try:
-            if not self.writer.acquire(deadline):
-                deadline = deadline or self.writer.deadline()
+            if not self.writer.acquire():
+                deadline = self.writer.deadline() if may_wait.get() else 0
                 self.writer.wait(deadline)
             try:
                 if deadline is not None:
-                    self.wait_for_sqlite(deadline, connection)
+                    connection.wait_until(deadline)
                 self.refuse_lost_log(connection)
                 result = transaction()
                 self.refuse_lost_commit(connection)
             finally:
                 try:
-                    if deadline is not None:
-                        connection.execute(f"PRAGMA busy_timeout = {self.busy_timeout}")
+                    connection.wait_for(self.lock_timeout)
                 finally:
                     self.writer.release()
         except (PeeweeException, sqlite3.Error, Unavailable) as error:
@@ -159,10 +157,10 @@ class SqliteStore(SqliteConnections):
         self.note_stored()
         return result
 
-    def wait_for_sqlite(self, deadline: float, connection: Connection) -> None:
-        """Let SQLite wait for its lock until `deadline`, if that is sooner than it would."""
-        milliseconds = max(0, int((deadline - time.monotonic()) * 1000))
-        connection.execute(f"PRAGMA busy_timeout = {min(milliseconds, self.busy_timeout)}")
+    def let_commit_wait(self, connection: Connection) -> None:
+        """Let a commit wait for readers, where it has to: with a rollback journal."""
+        if not self._has_log:
+            connection.wait_for(self.busy_timeout)
 
     def note_stored(self) -> None:
         """A write of this process was stored."""
@@ -174,9 +172,9 @@ class SqliteStore(SqliteConnections):
             error = error.__cause__ or error
         self.doubt(error)
         code = error_code(error)
-        is_busy = primary(code) in (BUSY, LOCKED) or isinstance(error, Taken)
+        is_busy = self.is_busy(error)
         is_full = code in (FULL, IOERR_WRITE)
-        if is_full or primary(code) in LASTING_ERRORS or (is_busy and write_patience.get() is None):
+        if is_full or primary(code) in LASTING_ERRORS or (is_busy and may_wait.get()):
             self._stored_at, self._failure = 0, str(error)
             self._full_until = time.monotonic() + FULL_SECONDS if is_full else 0
 
@@ -209,7 +207,7 @@ class SqliteStore(SqliteConnections):
 
     def _commit_nothing(self, connection: Connection) -> bool:
         """Whether it was stored. False if another program has SQLite's lock."""
-        connection.execute("PRAGMA busy_timeout = 0")
+        connection.wait_for(0)
         try:
             connection.execute("BEGIN IMMEDIATE")
             (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -222,7 +220,7 @@ class SqliteStore(SqliteConnections):
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            connection.execute(f"PRAGMA busy_timeout = {self.busy_timeout}")
+            connection.wait_for(self.lock_timeout)
         return True
 
     @contextmanager

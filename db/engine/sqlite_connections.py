@@ -23,8 +23,9 @@ from peewee import (  # type: ignore[attr-defined]
 )
 from peewee import __exception_wrapper__ as as_peewee_errors  # type: ignore[attr-defined]
 
+from .database import may_wait
 from .open_files import OpenFiles, file_uri
-from .writer_lock import WriterLock
+from .writer_lock import Taken, WriterLock
 
 IDLE_CONNECTIONS = 32  # kept at most; each has two open files
 # Between two looks of reads at the files: 3 µs. A write looks before and after it.
@@ -42,11 +43,25 @@ class Connection(sqlite3.Connection):
     """A connection that knows the files that it was opened on."""
 
     files: OpenFiles | None = None
+    _timeout: int | None = None
+
+    def wait_for(self, milliseconds: int) -> None:
+        """Let SQLite wait so long for its lock from now on."""
+        if milliseconds != self._timeout:
+            self.execute(f"PRAGMA busy_timeout = {milliseconds}")
+            self._timeout = milliseconds
+
+    def wait_until(self, deadline: float) -> None:
+        """Let SQLite wait for its lock until then, a moment of `time.monotonic`."""
+        self.wait_for(max(0, int((deadline - time.monotonic()) * 1000)))
 
 
 class SqliteConnections(SqliteDatabase):
-    def __init__(self, path: str, has_log: bool, writer: WriterLock, **options: Any) -> None:
+    def __init__(
+        self, path: str, has_log: bool, writer: WriterLock, busy_timeout: int, **options: Any
+    ) -> None:
         self.writer = writer
+        self.busy_timeout = busy_timeout  # milliseconds
         # Called when the files were opened again: it may be another database, of another schema.
         self.on_replaced: Callable[[], object] = lambda: None
         self._has_log = has_log
@@ -58,6 +73,15 @@ class SqliteConnections(SqliteDatabase):
         self._next_look = 0.0  # a moment of time.monotonic
         self._is_doubtful = False  # an error occurred that may last
         super().__init__(path, check_same_thread=False, **options)
+
+    @property
+    def lock_timeout(self) -> int:
+        """For how many milliseconds this thread lets SQLite wait for its lock."""
+        return self.busy_timeout if may_wait.get() else 0
+
+    def is_busy(self, error: BaseException) -> bool:
+        """Whether it was only that others have a lock."""
+        return isinstance(error, Taken) or primary(error_code(error)) in (BUSY, LOCKED)
 
     def refresh(self) -> None:
         """Let this thread go on with a connection that is good."""
@@ -80,8 +104,11 @@ class SqliteConnections(SqliteDatabase):
     def _renewed_connection(self) -> Connection:
         with as_peewee_errors:
             files = self._files
-            if files is not None and (self._is_doubtful or not files.are_there()):
-                self._leave()
+            if files is None or self._is_doubtful or not files.are_there():
+                if not may_wait.get():
+                    raise Taken(f"{self.database} is to be opened")
+                if files is not None:
+                    self._leave()
         self._next_look = time.monotonic() + LOOK_SECONDS
         connection: Connection | None = self._state.conn  # type: ignore[attr-defined]
         if connection is not None and connection.files is not self._files:
@@ -162,10 +189,11 @@ class SqliteConnections(SqliteDatabase):
             raise
         return connection
 
-    def _set_pragmas(self, conn: sqlite3.Connection) -> None:
+    def _set_pragmas(self, conn: Connection) -> None:
         # Processes that start together on a new file change it to WAL at the same moment. SQLite
         # ignores its busy timeout where waiting could end in a deadlock, and fails. So wait here.
-        deadline = self.writer.deadline()
+        deadline = self.writer.deadline() if may_wait.get() else 0
+        conn.wait_for(self.lock_timeout)
         while True:
             try:
                 return super()._set_pragmas(conn)  # type: ignore[misc]
@@ -180,6 +208,7 @@ class SqliteConnections(SqliteDatabase):
             with suppress(IndexError):  # another thread took it
                 connection = self._idle.pop()
                 if connection.files is files:
+                    connection.wait_for(self.lock_timeout)
                     return connection
                 connection.close()
         connection = self._open()
