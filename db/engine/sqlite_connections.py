@@ -102,12 +102,12 @@ class SqliteConnections(SqliteDatabase):
         return self._renewed_connection()
 
     def _renewed_connection(self) -> Connection:
-        with as_peewee_errors:
-            files = self._files
-            if files is None or self._is_doubtful or not files.are_there():
-                if not may_wait.get():
-                    raise Taken(f"{self.database} is to be opened")
-                if files is not None:
+        files = self._files
+        if files is None or self._is_doubtful or not files.are_there():
+            if not may_wait.get():
+                raise Taken(f"{self.database} is to be opened")
+            if files is not None:
+                with as_peewee_errors:
                     self._leave()
         self._next_look = time.monotonic() + LOOK_SECONDS
         connection: Connection | None = self._state.conn  # type: ignore[attr-defined]
@@ -152,15 +152,19 @@ class SqliteConnections(SqliteDatabase):
 
     def connect(self, reuse_if_open: bool = False) -> bool:
         if self._files is None or self._is_preparing:
-            with as_peewee_errors:
-                self._open_files()
+            self._open_files()
         return super().connect(reuse_if_open)
 
     def _open_files(self) -> None:
-        with self._opening:  # others wait until the schema is up to date
+        """Open them, or wait until another thread has, with the schema up to date."""
+        seconds = self.lock_timeout / 1000
+        if not self._opening.acquire(timeout=seconds):
+            raise Taken(f"{self.database} is still being opened")
+        try:
             if self._files is not None:
                 return
-            self._files = files = OpenFiles(self.database, self._has_log, self._open)
+            with as_peewee_errors:
+                self._files = files = OpenFiles(self.database, self._has_log, self._open)
             self._is_doubtful = False
             if self._has_served:
                 self._is_preparing = True
@@ -173,6 +177,8 @@ class SqliteConnections(SqliteDatabase):
                 finally:
                     self._is_preparing = False
             self._has_served = True
+        finally:
+            self._opening.release()
 
     def _open(self) -> Connection:
         connection: Connection = sqlite3.connect(
