@@ -33,8 +33,9 @@ WORKERS = (
     "time, and each worker's group holds fewer requests than the group of a single process."
 )
 PAGES = (
-    "SQLite writes whole pages. Each conversation's messages have a page of their own, and so have "
-    "their ids in the index. Appends to different conversations share the other pages only."
+    "SQLite writes whole pages. A conversation's row has a page of its own, and so have its newest "
+    "messages. Appends to different conversations share only the page of the newest ids. (Before "
+    "group commit, an append wrote 29,000 bytes on eight connections.)"
 )
 PAGES_OF_STREAM = (
     "SQLite writes whole pages to the log: those of the event, the stream and the conversation. A "

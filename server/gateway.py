@@ -85,10 +85,17 @@ class Gateway:
         place = Parking()
         token = parking.set(place)
         try:
-            response = self.answer(request)
+            response = self.respond(request)
         finally:
             parking.reset(token)
         return response if place.wait is None else Parked(response, place.wait)
+
+    def respond(self, request: GatewayRequest) -> GatewayResponse:
+        """The response, whatever happens."""
+        try:
+            return self.answer(request)
+        except Exception as error:
+            return self.failed(request, error)
 
     def answer(self, request: GatewayRequest) -> GatewayResponse:
         method, target, headers, body = request

@@ -22,7 +22,6 @@ from contextlib import suppress
 from functools import partial
 
 from db.engine.database import WouldWait, database, keeps_connection, may_wait, release
-from db.engine.group_commit import Group
 from db.engine.notices import listen, unlisten
 from db.errors import Unavailable
 from handlers.http.endpoint import MODEL, NEWS
@@ -30,12 +29,12 @@ from handlers.http.logs import log
 
 from .connection import Connection
 from .followers import WATCH_SECONDS, Followers
-from .gateway import Gateway, GatewayResponse, Parked
+from .gateway import Gateway, GatewayRequest, GatewayResponse, Parked
 from .threads import Threads
+from .writes import GROUP_REQUESTS, Writes
 
 POLL_SECONDS = 0.5  # until an idle loop calls `on_turn` again
 NO_FILE_SECONDS = 0.02  # until a loop without a free file descriptor accepts again
-GROUP_REQUESTS = 128  # in one commit, so that no answer waits too long
 # For how long followers look in a turn: a share of the time that the answers to others took, or
 # this, if there were none.
 FOLLOWERS_SHARE = 0.25
@@ -44,8 +43,6 @@ LOOKING_THREADS = 8  # at most, where a look waits for a database server
 WAITING_THREADS = 256  # at most, that wait for a lock; further requests get a 503
 EXPIRE_SECONDS = 1.0  # between two looks at who is late
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-
-Answered = tuple[Connection, GatewayResponse]
 
 
 class Loop:
@@ -77,6 +74,7 @@ class Loop:
         self._with_request: dict[Connection, None] = {}  # in the order of their requests
         # By threads.
         self._answered: deque[tuple[Connection, GatewayResponse | Parked]] = deque()
+        self._writes = Writes(gateway, self._hand_over)
         self._followers = Followers(gateway, self._wake)
         self._asking: dict[Connection, None] = {}  # for news, and not yet looked
         self._looking = threading.Semaphore(LOOKING_THREADS)
@@ -84,9 +82,6 @@ class Loop:
         self._expired_at = time.monotonic()  # when late connections were looked for
         self._threads = Threads("aside")
         self._aside = 0  # requests that threads are answering
-        # The requests that a thread writes, and until when they may wait for the lock.
-        self._locked_out: list[tuple[float, Connection]] | None = None
-        self._changing_locked_out = threading.Lock()
         self._is_stopping = False
 
     def stop(self) -> None:
@@ -208,8 +203,7 @@ class Loop:
         reading: list[Connection] = []
         writing: list[Connection] = []
         for connection in asking:
-            request = connection.request
-            assert request is not None  # noqa: S101 - that is why it is among them
+            request = _request_of(connection)
             waits_for = self._gateway.waits_for(request)
             if waits_for == NEWS and _reads_a_file():
                 self._asking[connection] = None
@@ -221,116 +215,26 @@ class Loop:
                 writing.append(connection)
         for connection in reading:
             try:
-                self._send(connection, self._response(connection))
+                self._send(connection, self._gateway.respond(_request_of(connection)))
             except WouldWait as lock:
                 self._wait_aside(connection, lock)
         for start in range(0, len(writing), GROUP_REQUESTS):
             self._write(writing[start : start + GROUP_REQUESTS])
         return len(reading) + len(writing)
 
-    def _response(self, connection: Connection) -> GatewayResponse:
-        request = connection.request
-        assert request is not None  # noqa: S101
-        try:
-            return self._gateway.answer(request)
-        except Exception as error:
-            return self._gateway.failed(request, error)
-
-    def _response_or_wait(self, connection: Connection) -> GatewayResponse | Parked:
-        request = connection.request
-        assert request is not None  # noqa: S101
-        try:
-            return self._gateway.answer_or_park(request)
-        except Exception as error:
-            return self._gateway.failed(request, error)
-
     def _send(self, connection: Connection, response: GatewayResponse) -> None:
         self._do(connection, connection.respond, response)
 
     def _write(self, connections: list[Connection]) -> None:
         """Answer requests that write, with one commit. It does not wait for another process."""
-        with self._changing_locked_out:
-            is_locked_out = self._locked_out is not None
-        if not is_locked_out:
-            try:
-                group = self._begin()
-            except WouldWait:
-                group = None
-            except Exception as error:  # the database is away, or broken
-                self._send_all(self._failed([(each, None) for each in connections], error))
-                return
-            if group is not None:
-                self._send_all(self._run(group, connections))
-                return
-        deadline = database.obj.writer.deadline()
+        answered = self._writes.answer(connections)
+        if answered is not None:
+            for connection, response in answered:
+                self._send(connection, response)
+            return
         self._take_aside(connections)
-        with self._changing_locked_out:
-            is_locked_out = self._locked_out is not None
-            self._locked_out = self._locked_out or []
-            self._locked_out += [(deadline, connection) for connection in connections]
-        if not is_locked_out:
-            self._start(self._write_locked_out)
-
-    def _write_locked_out(self) -> None:
-        """What the thread does that waits for the lock. Each request waits to its own deadline."""
-        waiting: list[tuple[float, Connection]] = []
-        while True:
-            with self._changing_locked_out:
-                waiting += self._locked_out or []
-                self._locked_out = [] if waiting else None
-            if not waiting:
-                release()
-                return
-            together, waiting = waiting[:GROUP_REQUESTS], waiting[GROUP_REQUESTS:]
-            oldest, _ = together[0]
-            try:
-                group = self._begin(oldest)
-            except Exception as error:
-                late = [(each, None) for deadline, each in together if deadline <= oldest]
-                self._hand_over(self._failed(late, error))
-                waiting = together[len(late) :] + waiting
-                continue
-            if group is not None:
-                self._hand_over(self._run(group, [connection for _, connection in together]))
-
-    def _begin(self, deadline: float | None = None) -> Group | None:
-        """A group for requests that write. Without a deadline, None if the lock is taken.
-
-        Raises Unavailable if the database is away or broken, or the lock not to be had in time.
-        """
-        group = Group(database.obj)
-        return group if group.begin(deadline is not None, deadline) else None
-
-    def _run(self, group: Group, connections: list[Connection]) -> list[Answered]:
-        """The answers to requests whose writes were committed."""
-        answered: list[Answered] = []
-        dependent: list[Answered] = []  # on the commit
-        try:
-            for connection in connections:
-                response, wrote = group.run(partial(self._response, connection))
-                (dependent if wrote else answered).append((connection, response))
-            if dependent:
-                group.commit()
-        except WouldWait as lock:
-            dependent = self._failed(dependent, Unavailable(str(lock.__cause__)))
-        except Exception as error:  # the commit failed
-            dependent = self._failed(dependent, error)
-        finally:
-            group.end()
-        return answered + dependent
-
-    def _send_all(self, answered: list[Answered]) -> None:
-        for connection, response in answered:
-            self._send(connection, response)
-
-    def _failed(
-        self, answers: Iterable[tuple[Connection, GatewayResponse | None]], error: Exception
-    ) -> list[Answered]:
-        """The problems in the place of these answers: a 503 each, or a 500 if it is our fault."""
-        return [
-            (each, self._gateway.failed(each.request, error, instead_of))  # type: ignore[arg-type]
-            for each, instead_of in answers
-        ]
+        if self._writes.wait(connections):
+            self._start(self._writes.serve)
 
     # --- Followers
 
@@ -354,7 +258,7 @@ class Loop:
                 connection = next(iter(self._asking))
                 del self._asking[connection]
                 try:
-                    self._finish(connection, self._response_or_wait(connection))
+                    self._finish(connection, self._gateway.answer_or_park(_request_of(connection)))
                 except WouldWait as lock:
                     self._wait_aside(connection, lock)
             if time.monotonic() >= end:
@@ -402,9 +306,7 @@ class Loop:
         try:
             return self._followers.look(connection, parked)
         except Exception as error:
-            request = connection.request
-            assert request is not None  # noqa: S101
-            return self._gateway.failed(request, error, parked.response)
+            return self._gateway.failed(_request_of(connection), error, parked.response)
 
     def _finish(self, connection: Connection, result: GatewayResponse | Parked) -> None:
         """Send the response, or let the request wait."""
@@ -439,7 +341,7 @@ class Loop:
         """Let a thread of its own answer the request."""
 
         def answer() -> None:
-            self._hand_over([(connection, self._response_or_wait(connection))])
+            self._hand_over([(connection, self._gateway.answer_or_park(_request_of(connection)))])
 
         self._take_aside([connection])
         self._start(answer)
@@ -449,10 +351,8 @@ class Loop:
     ) -> None:
         """Let a thread answer a request that has to wait for a lock, if not too many do so."""
         if self._aside >= WAITING_THREADS:
-            request = connection.request
-            assert request is not None  # noqa: S101
             busy = Unavailable(f"{self._aside} requests wait already: {lock.__cause__}")
-            self._send(connection, self._gateway.failed(request, busy))
+            self._send(connection, self._gateway.failed(_request_of(connection), busy))
         elif parked is None:
             self._answer_aside(connection)
         else:
@@ -488,6 +388,11 @@ class Loop:
             self._aside -= 1
             self._selector.register(connection.socket, selectors.EVENT_READ, connection)
             self._finish(connection, response)
+
+
+def _request_of(connection: Connection) -> GatewayRequest:
+    assert connection.request is not None  # noqa: S101 - it is asked of those that have one
+    return connection.request
 
 
 def _reads_a_file() -> bool:

@@ -20,7 +20,7 @@ from db.errors import ConversationNotFound, StalePrecondition, Unavailable
 from db.messages import Draft
 from db.scope import EVERYTHING
 from server.gateway import Gateway, GatewayRequest, GatewayResponse
-from server.loop import Loop
+from server.writes import Writes
 
 from .support.clients import Answer, assert_problem, in_lower_case
 from .support.world import PROJECT, dump
@@ -130,20 +130,19 @@ def test_a_silent_writers_message_is_finished_in_the_group(group: Group, configu
     assert messages.find(EVERYTHING, row.id, message.id).status == "incomplete"
 
 
-# The loop with a batch of requests that arrive at the same moment
+# A batch of requests that arrive at the same moment
 
 
 class Batch:
     """Requests that the loop finds in one turn, without sockets."""
 
     def __init__(self, gateway: Gateway) -> None:
-        self.loop = Loop([], gateway)
+        self.writes = Writes(gateway, pytest.fail)
 
     def send(self, *requests: GatewayRequest) -> list[Answer]:
         asking = [Asking(request) for request in requests]
-        group = self.loop._begin()
-        assert group is not None
-        answered = self.loop._run(group, asking)  # type: ignore[arg-type]
+        answered = self.writes.answer(asking)  # type: ignore[arg-type]
+        assert answered is not None
         by_connection = {id(connection): response for connection, response in answered}
         return [answer_of(by_connection[id(each)]) for each in asking]
 
@@ -175,7 +174,6 @@ def batch(configure: Callable[..., None]) -> Iterator[Batch]:
     configure(require_api_key="false")
     batch = Batch(Gateway(app, Config()))
     yield batch
-    batch.loop.close()
     database.close()
 
 
