@@ -395,7 +395,7 @@ def test_a_failure_of_the_gateway_is_a_500_and_the_server_goes_on(
     assert api.get("/health").status == 200
 
 
-@pytest.mark.parametrize("method", ["answer_or_park", "resume"])
+@pytest.mark.parametrize("method", ["answer", "resume"])
 def test_a_failure_while_a_follower_looks_is_a_500_and_the_server_goes_on(
     port: int, api: Api, monkeypatch: pytest.MonkeyPatch, method: str
 ):

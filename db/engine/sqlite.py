@@ -57,8 +57,8 @@ class SqliteStore(SqliteConnections):
         "synchronous": "full",
         "foreign_keys": 1,
         # Pages: 16 MB. A page that many appends changed is copied into the file once. So an append
-        # writes 18 KB to file and log, on eight connections; with SQLite's default of 1,000, a third
-        # more.
+        # writes 18 KB to file and log, on eight connections. SQLite's default is 1,000; with it, an
+        # append writes a third more.
         "wal_autocheckpoint": 4_000,
         "cache_size": -16_000,  # KiB
         "temp_store": "memory",
