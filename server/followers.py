@@ -9,6 +9,7 @@ one.
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
+from math import inf
 
 from db import conversations
 from db.engine.database import WouldWait, data_version
@@ -16,7 +17,7 @@ from db.errors import Unavailable
 from handlers.http.waiting import Found, Wait
 
 from .connection import Connection
-from .gateway import Gateway, GatewayResponse, Parked
+from .gateway import Gateway, GatewayRequest, GatewayResponse, Parked
 
 WATCH_SECONDS = 0.1
 
@@ -102,15 +103,13 @@ class Followers:
             if connection in self._woken and self._parked[connection].wait.key == parked.wait.key
         ]
 
-    def look(self, connection: Connection, parked: Parked) -> GatewayResponse | None:
+    def look(self, request: GatewayRequest, parked: Parked) -> GatewayResponse | None:
         """The response to a request that was taken. None if it has to wait on.
 
         Any thread may call this.
         """
         if self._is_ending or parked.wait.has_ended():
             return self._gateway.give_up(parked)
-        request = connection.request
-        assert request is not None  # noqa: S101 - that is what waits
         return self._gateway.resume(request, parked, self._body)
 
     def _body(self, wait: Wait) -> str | None:
@@ -128,7 +127,7 @@ class Followers:
         if self._woken or self._changed:
             return 0
         if not self._parked:
-            return float("inf")
+            return inf
         return max(0, self._watched_at + WATCH_SECONDS - time.monotonic())
 
     def is_watch_due(self) -> bool:

@@ -248,21 +248,21 @@ class Loop:
             return
         end = time.monotonic() + seconds
         while self._asking or self._followers.next() is not None:
-            if (connection := self._followers.next()) is not None:
-                parked = self._followers.take(connection)
-                try:
-                    self._finish(connection, self._looked(connection, parked) or parked)
-                except WouldWait as lock:
-                    self._wait_aside(connection, lock, parked)
-            else:
-                connection = next(iter(self._asking))
-                del self._asking[connection]
-                try:
-                    self._finish(connection, self._gateway.answer_or_park(_request_of(connection)))
-                except WouldWait as lock:
-                    self._wait_aside(connection, lock)
+            connection, parked = self._next_to_look()
+            try:
+                self._finish(connection, self._result(connection, parked))
+            except WouldWait as lock:
+                self._wait_aside(connection, lock, parked)
             if time.monotonic() >= end:
                 return
+
+    def _next_to_look(self) -> tuple[Connection, Parked | None]:
+        connection = self._followers.next()
+        if connection is not None:
+            return connection, self._followers.take(connection)
+        connection = next(iter(self._asking))
+        del self._asking[connection]
+        return connection, None
 
     def _watch(self) -> None:
         has_new = self._followers.begin_watch()
@@ -285,28 +285,17 @@ class Loop:
             if not self._looking.acquire(blocking=False):
                 return
             parked = self._followers.take(first)
-            together = [(first, parked)]
+            together: list[tuple[Connection, Parked | None]] = [(first, parked)]
             together += [
                 (each, self._followers.take(each)) for each in self._followers.like(parked)
             ]
             self._take_aside([connection for connection, _ in together])
             self._start(partial(self._look_all, together))
 
-    def _look_all(self, together: list[tuple[Connection, Parked]]) -> None:
-        self._look_each(together)
+    def _look_all(self, together: list[tuple[Connection, Parked | None]]) -> None:
+        self._answer_each(together)
         self._looking.release()
         self._wake()
-
-    def _look_each(self, together: list[tuple[Connection, Parked]]) -> None:
-        for connection, parked in together:
-            self._hand_over([(connection, self._looked(connection, parked) or parked)])
-        release()
-
-    def _looked(self, connection: Connection, parked: Parked) -> GatewayResponse | None:
-        try:
-            return self._followers.look(connection, parked)
-        except Exception as error:
-            return self._gateway.failed(_request_of(connection), error, parked.response)
 
     def _finish(self, connection: Connection, result: GatewayResponse | Parked) -> None:
         """Send the response, or let the request wait."""
@@ -337,27 +326,35 @@ class Loop:
 
     # --- Threads
 
-    def _answer_aside(self, connection: Connection) -> None:
-        """Let a thread of its own answer the request."""
-
-        def answer() -> None:
-            self._hand_over([(connection, self._gateway.answer_or_park(_request_of(connection)))])
-
+    def _answer_aside(self, connection: Connection, parked: Parked | None = None) -> None:
+        """Let a thread of its own answer the request, which may have waited for news."""
         self._take_aside([connection])
-        self._start(answer)
+        self._start(partial(self._answer_each, [(connection, parked)]))
+
+    def _answer_each(self, together: list[tuple[Connection, Parked | None]]) -> None:
+        for connection, parked in together:
+            self._hand_over([(connection, self._result(connection, parked))])
+        release()
+
+    def _result(self, connection: Connection, parked: Parked | None) -> GatewayResponse | Parked:
+        """The response, or what the request waits with."""
+        request = _request_of(connection)
+        if parked is None:
+            return self._gateway.answer_or_park(request)
+        try:
+            return self._followers.look(request, parked) or parked
+        except Exception as error:
+            return self._gateway.failed(request, error, parked.response)
 
     def _wait_aside(
         self, connection: Connection, lock: WouldWait, parked: Parked | None = None
     ) -> None:
         """Let a thread answer a request that has to wait for a lock, if not too many do so."""
-        if self._aside >= WAITING_THREADS:
-            busy = Unavailable(f"{self._aside} requests wait already: {lock.__cause__}")
-            self._send(connection, self._gateway.failed(_request_of(connection), busy))
-        elif parked is None:
-            self._answer_aside(connection)
-        else:
-            self._take_aside([connection])
-            self._start(partial(self._look_each, [(connection, parked)]))
+        if self._aside < WAITING_THREADS:
+            self._answer_aside(connection, parked)
+            return
+        busy = Unavailable(f"{self._aside} requests wait already: {lock.__cause__}")
+        self._send(connection, self._gateway.failed(_request_of(connection), busy))
 
     def _take_aside(self, connections: list[Connection]) -> None:
         """Look at these connections again when they are answered."""
@@ -369,7 +366,11 @@ class Loop:
         try:
             self._threads.run(work)
         except RuntimeError:  # there is no thread to be had, so everybody waits
-            work()
+            token = may_wait.set(True)
+            try:
+                work()
+            finally:
+                may_wait.reset(token)
 
     def _hand_over(self, answered: Iterable[tuple[Connection, GatewayResponse | Parked]]) -> None:
         """Give answers to the loop, which sends them."""

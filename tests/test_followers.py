@@ -25,7 +25,7 @@ from db.settings import settings
 from handlers.http.logs import log
 from handlers.http.waiting import Wait
 from server.followers import Followers
-from server.gateway import Gateway, GatewayResponse, Parked
+from server.gateway import Gateway, GatewayRequest, GatewayResponse, Parked
 
 from .support.clients import Answer, Api, OverHttp, assert_problem, open_api
 from .support.local_server import eventually, serving, threads_aside
@@ -370,4 +370,5 @@ def test_a_follower_that_begins_to_wait_while_the_server_ends_does_not_wait(stal
     stale.end()
     stale.park(connection, parked)
     assert stale.next() is connection
-    assert stale.look(connection, stale.take(connection)) == parked.response
+    request = GatewayRequest("GET", "/", {}, b"")
+    assert stale.look(request, stale.take(connection)) == parked.response

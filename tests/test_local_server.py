@@ -172,6 +172,23 @@ def test_the_loop_answers_itself_if_no_thread_can_start(api: Api, monkeypatch: p
     assert api.get("/health").status == 200
 
 
+def test_the_loop_waits_for_a_lock_itself_if_no_thread_can_start(
+    api: Api, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+):
+    assert api.post(CONVERSATIONS, {"project_id": PROJECT}).status == 201
+    store.writer = WriterLock(f"{store.place}-lock", patience=0.1)
+
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with another_process_writes(store.place, "by another program"):
+        with monkeypatch.context() as exhausted:
+            exhausted.setattr(threading.Thread, "start", fail)
+            answer = api.post(CONVERSATIONS, {"project_id": PROJECT})
+        assert_problem(answer, 503, "unavailable")
+    assert api.post(CONVERSATIONS, {"project_id": PROJECT}).status == 201
+
+
 def test_a_client_that_leaves_is_no_error(
     connect: Connect, api: Api, capsys: pytest.CaptureFixture[str]
 ):
