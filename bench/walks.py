@@ -71,7 +71,10 @@ def in_a_group(request: Callable[[], Any]) -> Any:
     if database.obj is None:
         return request()
     group = Group(database.obj)
-    group.begin(wait=True)
+    try:
+        group.begin()
+    except TypeError:  # an older checkout asks whether to wait
+        group.begin(wait=False)
     answer, _ = group.run(request)
     group.commit()
     return answer

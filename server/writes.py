@@ -80,7 +80,7 @@ class Writes:
         Raises Unavailable if the database is away or broken, or the lock not to be had in time.
         """
         group = Group(database.obj)
-        return group if group.begin(deadline is not None, deadline) else None
+        return group if group.begin(deadline) else None
 
     def _answer_in(self, group: Group, connections: list[Connection]) -> list[Answered]:
         answered: list[Answered] = []

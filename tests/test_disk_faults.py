@@ -206,7 +206,7 @@ def test_all_writes_of_a_group_tell_the_cause_of_the_one_that_broke_it(
 ):
     fill(store)
     group = Group(store)
-    assert group.begin(wait=False)
+    assert group.begin()
 
     def write(content: str) -> object:
         return group.run(
@@ -271,9 +271,9 @@ def test_a_group_waits_until_the_deadline_that_it_is_given(store: SqliteStore):
         started = time.monotonic()
         for wait_for in (0.3, 0, -1):
             with pytest.raises(Unavailable, match="locked"):
-                group.begin(wait=True, deadline=time.monotonic() + wait_for)
+                group.begin(time.monotonic() + wait_for)
         assert 0.2 < time.monotonic() - started < 5
-    assert group.begin(wait=True, deadline=time.monotonic())
+    assert group.begin(time.monotonic())
     group.end()
 
 
@@ -398,7 +398,7 @@ def test_a_write_is_not_acknowledged_if_its_files_went_before_the_commit(
 
 def test_a_group_is_not_acknowledged_if_its_files_went_before_the_commit(store: SqliteStore):
     group = Group(store)
-    assert group.begin(wait=True)
+    assert group.begin()
     group.run(lambda: conversations.start(EVERYTHING, PROJECT, "lost"))
     remove(store.place)
     with pytest.raises(Unavailable, match="deleted or replaced"):

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -31,7 +32,7 @@ CONVERSATIONS = "/api/v1/conversations"
 @pytest.fixture
 def group(store: SqliteStore) -> Iterator[Group]:
     group = Group(store)
-    assert group.begin(wait=True)
+    assert group.begin()
     yield group
     group.end()
     database.close()
@@ -78,7 +79,7 @@ def test_a_write_that_fails_undoes_only_itself(store: SqliteStore, group: Group)
 def test_a_group_that_is_not_committed_leaves_nothing(store: SqliteStore):
     before = dump()
     group = Group(store)
-    assert group.begin(wait=True)
+    assert group.begin()
     group.run(lambda: start("lost"))
     group.end()
     assert dump() == before
@@ -106,17 +107,17 @@ def test_a_group_does_not_begin_while_another_process_writes(store: SqliteStore,
         other.execute("BEGIN IMMEDIATE")
         if wait:
             with pytest.raises(Unavailable, match="locked"):
-                Group(store).begin(wait)
+                Group(store).begin(time.monotonic() + 0.02 if wait else None)
         else:
-            assert Group(store).begin(wait) is False
-    assert Group(store).begin(wait)
+            assert Group(store).begin(time.monotonic() + 0.02 if wait else None) is False
+    assert Group(store).begin(time.monotonic() + 0.02 if wait else None)
     store.group.end()  # type: ignore[union-attr]
     assert store.pragma("busy_timeout") == 20
 
 
 def test_a_group_does_not_begin_while_another_thread_writes(store: SqliteStore):
     with store.writer, ThreadPoolExecutor(1) as pool:
-        assert pool.submit(lambda: Group(store).begin(wait=False)).result() is False
+        assert pool.submit(lambda: Group(store).begin()).result() is False
 
 
 def test_a_silent_writers_message_is_finished_in_the_group(group: Group, configure: Any):

@@ -122,7 +122,7 @@ def test_a_group_is_told_after_its_one_commit(
     store: SqliteStore, conversation_id: str, heard: list[set[str]]
 ):
     group = Group(store)
-    assert group.begin(wait=True)
+    assert group.begin()
     group.run(lambda: messages.append(EVERYTHING, conversation_id, [HELLO]))
     group.run(lambda: messages.append(EVERYTHING, conversation_id, [HELLO]))
     assert heard == []
@@ -136,7 +136,7 @@ def test_a_group_whose_commit_fails_is_not_told(
     store: SqliteStore, conversation_id: str, heard: list[set[str]]
 ):
     group = Group(store)
-    assert group.begin(wait=True)
+    assert group.begin()
     group.run(lambda: messages.append(EVERYTHING, conversation_id, [HELLO]))
     store.connection().execute("ROLLBACK")
     with pytest.raises(Unavailable):

@@ -12,9 +12,7 @@ from peewee import (  # type: ignore[attr-defined]
     DataError,
     IntegrityError,
     InterfaceError,
-    InternalError,
     NotSupportedError,
-    OperationalError,
     ProgrammingError,
     sqlite3,
 )
@@ -40,17 +38,14 @@ keeps_connection: ContextVar[bool] = ContextVar("keeps_connection", default=Fals
 # False on a thread that must not wait for a lock. There, WouldWait is raised instead.
 may_wait: ContextVar[bool] = ContextVar("may_wait", default=True)
 
-# What a driver raises, by Peewee's names, when the database is busy, away or broken.
-DRIVER_ERRORS = (OperationalError, InterfaceError, InternalError)
-# Peewee does not see what is raised while rows are fetched. A damaged file is the base class.
-ALL_DRIVER_ERRORS = (DatabaseError, InterfaceError, sqlite3.Error)
+# What a driver raises, by Peewee's names and by sqlite3's own: Peewee does not see what is raised
+# while rows are fetched. A damaged file is the base class.
+DRIVER_ERRORS = (DatabaseError, InterfaceError, sqlite3.Error)
 # A mistake of ours, such as a constraint that was violated. Such a text may hold stored values.
 MISTAKES = (
     *(IntegrityError, DataError, ProgrammingError, NotSupportedError),
     *(sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError),
 )
-
-
 # PostgreSQL's classes of errors whose text quotes a value or a row: data, and constraints.
 QUOTING_STATES = ("22", "23")
 
@@ -99,7 +94,7 @@ def _written_by(method: str, verb: Callable[P, T]) -> Callable[P, T]:
 
         try:
             result = getattr(database.obj, method)(timed)
-        except ALL_DRIVER_ERRORS as error:
+        except DRIVER_ERRORS as error:
             raise unavailable(error) from error
         if changed:
             tell(changed)
@@ -116,7 +111,7 @@ def query(verb: Callable[P, T]) -> Callable[P, T]:
         try:
             database.obj.refresh()
             return verb(*args, **kwargs)
-        except ALL_DRIVER_ERRORS as error:
+        except DRIVER_ERRORS as error:
             raise unavailable(error) from error
 
     return run
@@ -130,7 +125,7 @@ def snapshot(verb: Callable[P, T]) -> Callable[P, T]:
         try:
             with database.obj.snapshot():
                 return verb(*args, **kwargs)
-        except ALL_DRIVER_ERRORS as error:
+        except DRIVER_ERRORS as error:
             raise unavailable(error) from error
 
     return run
@@ -150,13 +145,13 @@ def driver_errors() -> Iterator[None]:
     """A driver's error in this context becomes Unavailable, with the driver's as its cause."""
     try:
         yield
-    except ALL_DRIVER_ERRORS as error:
+    except DRIVER_ERRORS as error:
         raise unavailable(error) from error
 
 
 def is_away(error: BaseException) -> bool:
     """Whether it is a driver's error, and the database is busy, away or broken."""
-    return isinstance(error, ALL_DRIVER_ERRORS) and not isinstance(error, MISTAKES)
+    return isinstance(error, DRIVER_ERRORS) and not isinstance(error, MISTAKES)
 
 
 def unavailable(error: Exception) -> Unavailable:

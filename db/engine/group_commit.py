@@ -14,7 +14,7 @@ from typing import TypeVar
 from peewee import sqlite3  # type: ignore[attr-defined]
 
 from ..errors import Unavailable
-from .database import ALL_DRIVER_ERRORS, driver_errors, unavailable
+from .database import DRIVER_ERRORS, driver_errors, unavailable
 from .notices import pending, tell
 from .sqlite import SqliteStore
 from .sqlite_connections import BUSY, error_code, primary
@@ -32,29 +32,28 @@ class Group:
         self._wrote = False
         self._broken_by: BaseException | None = None  # why SQLite took the transaction back
 
-    def begin(self, wait: bool, deadline: float | None = None) -> bool:
-        """Take the turn to write. If it is taken, wait for it, or return False.
+    def begin(self, deadline: float | None = None) -> bool:
+        """Take the turn to write. If it is taken, wait for it until `deadline`, if there is one.
 
-        All waits end at `deadline`, a moment of `time.monotonic`. By default it is as far from now
-        as a write may wait. Raises Unavailable if the turn is not to be had in time, or if the
-        files of the database are gone.
+        `deadline` is a moment of `time.monotonic`. Return False if the turn is taken and there is
+        none. Raises Unavailable if the turn is not to be had in time, or if the files of the
+        database are gone.
         """
         writer = self._store.writer
         try:
             if not writer.acquire():
-                if not wait:
+                if deadline is None:
                     return False
-                deadline = deadline or writer.deadline()
                 writer.wait(deadline)
             try:
                 self._store.refuse_lost_log(self._connection)
-                if not self._begin(wait, deadline):
+                if not self._begin(deadline):
                     writer.release()
                     return False
             except BaseException:
                 writer.release()
                 raise
-        except ALL_DRIVER_ERRORS as error:
+        except DRIVER_ERRORS as error:
             self._store.note_failure(error)
             raise unavailable(error) from error
         self._store.group = self
@@ -63,16 +62,16 @@ class Group:
         self._notices = pending.set(self._changed)
         return True
 
-    def _begin(self, wait: bool, deadline: float | None) -> bool:
+    def _begin(self, deadline: float | None) -> bool:
         """Whether SQLite's lock was to be had."""
-        if deadline is not None:
-            self._connection.wait_until(deadline)
-        elif not wait:
+        if deadline is None:
             self._connection.wait_for(0)
+        else:
+            self._connection.wait_until(deadline)
         try:
             self._connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
-            if wait or primary(error_code(error)) != BUSY:
+            if deadline is not None or primary(error_code(error)) != BUSY:
                 raise
             return False
         finally:
@@ -135,7 +134,7 @@ class Group:
             self._connection.execute("COMMIT")
             self._store.refuse_lost_commit(self._connection)
             self._store.note_stored()
-        except ALL_DRIVER_ERRORS as error:
+        except DRIVER_ERRORS as error:
             self._store.note_failure(error)
             raise unavailable(error) from error
         finally:

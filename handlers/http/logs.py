@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from db.engine.database import ALL_DRIVER_ERRORS, cause_of
+from db.engine.database import DRIVER_ERRORS, cause_of
 
 # Made once: `json.dumps` makes an encoder for each call with options.
 _encode = json.JSONEncoder(ensure_ascii=False).encode
@@ -42,7 +42,7 @@ def words_of(error: BaseException) -> str:
     key that is missing, and a driver a row.
     """
     name = type(error).__qualname__
-    if isinstance(error, ALL_DRIVER_ERRORS) or hasattr(error, "sqlstate"):  # psycopg's own
+    if isinstance(error, DRIVER_ERRORS) or hasattr(error, "sqlstate"):  # psycopg's own
         return f"{name}: {cause_of(error)}"
     return name if isinstance(error, (ValueError, LookupError, Warning)) else f"{name}: {error}"
 

@@ -1,7 +1,6 @@
 """Errors on the wire: RFC 9457 problems, and the one table from exceptions to statuses."""
 
 import json
-import logging
 from typing import Any, NamedTuple
 
 from chalice.app import Response
@@ -9,9 +8,8 @@ from chalice.app import Response
 from db import errors
 from db.engine.database import cause_of, is_away, unavailable
 
-from .logs import words_of
+from .logs import log, words_of
 
-log = logging.getLogger("confab")
 MEDIA_TYPE = "application/problem+json"
 INTERNAL_DETAIL = "Report this instance's id: the log has the whole error under it."
 UNAVAILABLE_DETAIL = "Repeat the request shortly, with its Idempotency-Key if it has one."
