@@ -9,14 +9,13 @@ import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from db import conversations, messages
-from db.engine import sqlite_connections
 from db.engine.database import cause_of, database, keeps_connection
 from db.engine.group_commit import Group
 from db.engine.sqlite import SqliteStore
@@ -26,12 +25,26 @@ from db.messages import Draft
 from db.scope import EVERYTHING
 from handlers.http import logs
 
-from .support.clients import Answer, Api, assert_problem
+from .support.clients import Api, assert_problem
+from .support.faults import (
+    CONVERSATIONS,
+    assert_sound,
+    assert_unavailable,
+    assert_well,
+    backup,
+    create,
+    remove,
+    titles,
+)
 from .support.world import PROJECT
 
-CONVERSATIONS = "/api/v1/conversations"
-NEW = {"project_id": PROJECT, "title": "new"}
-SUFFIXES = ("", "-wal", "-shm", "-lock")
+pytestmark = pytest.mark.usefixtures("look_at_once")
+
+
+@pytest.fixture
+def api(each_way: None, api: Api) -> Api:
+    """It is used in each way."""
+    return api
 
 
 @pytest.fixture
@@ -42,57 +55,9 @@ def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     return lines
 
 
-@pytest.fixture(params=["a thread for each request", "one thread for all"])
-def api(request: pytest.FixtureRequest, api: Api) -> Iterator[Api]:
-    """Connections are given back after each request, or kept by the thread."""
-    token = keeps_connection.set(request.param == "one thread for all")
-    yield api
-    keeps_connection.reset(token)
-
-
-@pytest.fixture(autouse=True)
-def look_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let reads, and the health, look at the files each time."""
-    monkeypatch.setattr(sqlite_connections, "LOOK_SECONDS", 0)
-    monkeypatch.setattr("db.engine.sqlite.PROOF_SECONDS", 0)
-    monkeypatch.setattr("db.engine.sqlite.FULL_SECONDS", 0)
-
-
-def create(api: Api) -> Answer:
-    return api.post(CONVERSATIONS, NEW)
-
-
 def errors(log: io.StringIO) -> list[dict[str, object]]:
     lines = [json.loads(line) for line in log.getvalue().splitlines()]
     return [line for line in lines if line["level"] == "ERROR"]
-
-
-def assert_unavailable(api: Api) -> None:
-    """Assert that nothing is written, and that the health tells so."""
-    for answer in (create(api), api.get("/health")):
-        assert_problem(answer, 503, "unavailable")
-        assert answer.headers["retry-after"] == "1"
-
-
-def assert_well(api: Api) -> None:
-    assert api.get("/health").status == 200
-    assert create(api).status == 201
-    assert api.get(CONVERSATIONS).status == 200
-
-
-def assert_sound(path: str) -> None:
-    database.obj.close_all()
-    with closing(sqlite3.connect(path)) as other:
-        assert other.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-
-
-def titles(api: Api) -> set[str]:
-    return {row["title"] for row in api.get(CONVERSATIONS).json["conversations"]}
-
-
-def remove(path: str, suffixes: tuple[str, ...] = SUFFIXES) -> None:
-    for suffix in suffixes:
-        Path(path + suffix).unlink(missing_ok=True)
 
 
 # What a connection must not keep
@@ -302,146 +267,3 @@ def test_a_log_that_takes_no_line_fails_no_request(api: Api, monkeypatch: pytest
         broken.setattr(logs._handler, "stream", Full())
         assert create(api).status == 201
     assert titles(api) == {"new"}
-
-
-# The files are deleted or replaced
-
-
-def backup(store: SqliteStore, folder: Path) -> Path:
-    """A copy of the database, in which there is a conversation `copied`."""
-    conversations.start(EVERYTHING, PROJECT, "copied")
-    copy = folder / "copy.db"
-    with closing(sqlite3.connect(copy)) as target:
-        store.connection().backup(target)
-    database.close()
-    return copy
-
-
-def delete_all(path: str, away: Path) -> None:
-    remove(path)
-
-
-def delete_database(path: str, away: Path) -> None:
-    remove(path, ("",))
-
-
-def move_database(path: str, away: Path) -> None:
-    Path(path).rename(away / "moved.db")
-
-
-@pytest.mark.parametrize("fault", [delete_all, delete_database, move_database])
-def test_a_database_that_was_deleted_is_503_until_one_is_there(
-    api: Api, store: SqliteStore, tmp_path: Path, fault: Callable[[str, Path], None]
-):
-    copy = backup(store, tmp_path)
-    assert create(api).status == 201
-    away = tmp_path / "away"
-    away.mkdir()
-    fault(store.place, away)
-    for _ in range(3):
-        assert_unavailable(api)
-        assert_problem(api.get(CONVERSATIONS), 503, "unavailable")
-        assert not Path(store.place).exists()
-    copy.rename(store.place)
-    assert titles(api) == {"copied"}
-    assert_well(api)
-    assert titles(api) == {"copied", "new"}
-    assert_sound(store.place)
-    if fault is move_database:  # what was acknowledged moved along
-        with closing(sqlite3.connect(away / "moved.db")) as moved:
-            assert moved.execute("SELECT count(*) FROM conversation").fetchone() == (2,)
-
-
-def test_a_database_that_was_replaced_is_served_and_its_predecessors_log_is_not_applied(
-    api: Api, store: SqliteStore, tmp_path: Path
-):
-    copy = backup(store, tmp_path)
-    for _ in range(20):
-        assert create(api).status == 201
-    copy.replace(store.place)
-    assert api.get("/health").status == 200
-    assert titles(api) == {"copied"}
-    assert_well(api)
-    assert titles(api) == {"copied", "new"}
-    assert_sound(store.place)
-
-
-def test_a_log_that_was_deleted_loses_nothing(api: Api, store: SqliteStore):
-    ids = [create(api).json["id"] for _ in range(20)]
-    remove(store.place, ("-wal",))
-    assert create(api).status in (201, 503)
-    assert_well(api)
-    for id in ids:
-        assert api.get(f"{CONVERSATIONS}/{id}").status == 200
-    assert_sound(store.place)
-
-
-@pytest.mark.parametrize("suffixes", [SUFFIXES, ("",), ("-wal",)], ids=["all", "file", "log"])
-def test_a_write_is_not_acknowledged_if_its_files_went_before_the_commit(
-    api: Api, store: SqliteStore, monkeypatch: pytest.MonkeyPatch, suffixes: tuple[str, ...]
-):
-    assert create(api).status == 201
-    insert = conversations._insert
-
-    def fail(*row: object) -> None:
-        insert(*row)
-        remove(store.place, suffixes)
-
-    with monkeypatch.context() as failing:
-        failing.setattr(conversations, "_insert", fail)
-        assert_problem(create(api), 503, "unavailable")
-    if suffixes == ("-wal",):
-        assert_well(api)
-    else:
-        assert_unavailable(api)
-
-
-def test_a_group_is_not_acknowledged_if_its_files_went_before_the_commit(store: SqliteStore):
-    group = Group(store)
-    assert group.begin()
-    group.run(lambda: conversations.start(EVERYTHING, PROJECT, "lost"))
-    remove(store.place)
-    with pytest.raises(Unavailable, match="deleted or replaced"):
-        group.commit()
-    with pytest.raises(Unavailable):
-        Group(store)
-
-
-def test_a_folder_that_comes_back_has_all_that_was_acknowledged(
-    api: Api, store: SqliteStore, tmp_path: Path
-):
-    ids = [create(api).json["id"] for _ in range(5)]
-    away = tmp_path.rename(tmp_path.with_name("away"))
-    assert_unavailable(api)
-    away.rename(tmp_path)
-    assert_well(api)
-    assert all(api.get(f"{CONVERSATIONS}/{id}").status == 200 for id in ids)
-
-
-def test_the_schema_is_looked_at_again_also_if_the_file_has_the_same_number(
-    api: Api, store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """A file system gives a new file the number of one that was deleted."""
-    prepared: list[SqliteStore] = []
-    monkeypatch.setattr(store, "on_replaced", lambda: prepared.append(store))
-    away = tmp_path / "away.db"
-    Path(store.place).rename(away)
-    assert_unavailable(api)
-    away.rename(store.place)
-    assert_well(api)
-    assert prepared == [store]
-
-
-def test_a_database_of_an_older_schema_is_migrated_when_it_takes_the_place(
-    api: Api, store: SqliteStore, tmp_path: Path, configure: Callable[..., None]
-):
-    configure(require_api_key="false")  # the old database has no key
-    del api.headers["X-API-Key"]
-    remove(store.place)
-    old = SqliteStore(str(tmp_path / "old.db"))
-    old.execute_sql("CREATE TABLE something (id INTEGER)")
-    old.close_all()
-    Path(old.place).rename(store.place)
-    assert_well(api)
-    assert store.table_exists("something")
-    assert store.table_exists("conversation")
