@@ -5,6 +5,8 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 
+AFTER_ALL_IDS = "g"  # greater than any id
+
 _lock = threading.Lock()
 _newest = 0
 _RANDOM_BITS = 74
@@ -24,6 +26,12 @@ def ago(seconds: float) -> str:
 def age(moment: str) -> float:
     """The seconds that have passed since a moment in that form."""
     return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
+
+
+def time_of(id: str) -> str:
+    """The time at which a UUIDv7 was made, in the same form."""
+    milliseconds = int(id[:8] + id[9:13], 16)
+    return _text(datetime.fromtimestamp(milliseconds / 1000, UTC))
 
 
 def _text(moment: datetime) -> str:

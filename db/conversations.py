@@ -1,41 +1,66 @@
-"""Conversations: start, find, list, change and remove them; lock one to write to it."""
+"""Conversations: start, find, change and remove them; lock one to write to it."""
 
 from collections.abc import Callable, Mapping
-from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
-from . import event_log
+from peewee import SQL, fn
+
+from . import event_log, tags
 from .clock import new_id
 from .engine.database import database, query, statement, transaction, transaction_time
 from .engine.notices import notify
 from .engine.prepared import insertion, prepared, prepared_for_list
-from .errors import ConversationNotFound, StalePrecondition
-from .models import CONVERSATION, CONVERSATION_COLUMNS, Conversation, ConversationRow, EventRow
+from .errors import ConversationNotFound, Held, Invalid, KeyTaken, StalePrecondition
+from .models import (
+    CONVERSATION,
+    CONVERSATION_COLUMNS,
+    Conversation,
+    ConversationRow,
+    EventRow,
+    json_of,
+)
 from .scope import Scope
 
-# Greater than any id. A page that begins nowhere in particular begins here: without a bound on the
-# id SQLite takes a user's page from the whole project rather than from the user's index. That costs
-# 32 ms for a user who has two of its 200,000 conversations, against 0.01 ms.
-AFTER_ALL_IDS = "g"
 BATCH_ROWS = 1000  # asked for by id at a time
+MAX_METADATA_BYTES = 16_384  # of JSON in UTF-8
+FORKED_FROM = "forked_from"  # in the metadata of a fork: its origin. It comes on top of the limit
 
 # Whether a version is the one that the caller knows.
 IfMatch = Callable[[int], bool]
 
 
-class ConversationSlice(NamedTuple):
-    """Conversations, newest first, and whether there are more in the direction asked for."""
+def start(
+    scope: Scope,
+    project_id: str,
+    title: str | None = None,
+    *,
+    key: str | None = None,
+    tags: list[str] | None = None,
+    metadata: dict[str, Any] | None = None,
+    id: str | None = None,
+) -> ConversationRow:
+    """Create an empty conversation in the name of the scope's user.
 
-    rows: list[ConversationRow]
-    has_more: bool
+    Raises KeyTaken if this user has another one with the key, ConversationNotFound if somebody has
+    the `id`, and Invalid.
+    """
+    start_it = _start_tagged if tags else _start
+    return start_it(scope, project_id, title, key, tags or None, metadata, id)
 
 
 @statement
-def start(scope: Scope, project_id: str, title: str | None = None) -> ConversationRow:
-    """Create an empty conversation in the name of the scope's user."""
-    created_at = transaction_time.get()
+def _start(
+    scope: Scope,
+    project_id: str,
+    title: str | None,
+    key: str | None,
+    tags: list[str] | None,
+    metadata: dict[str, Any] | None,
+    id: str | None,
+) -> ConversationRow:
+    created_at, made_id = transaction_time.get(), new_id()
     row = ConversationRow(
-        id=new_id(),
+        id=id or made_id,
         project_id=project_id,
         user_id=scope.user_id,
         title=title,
@@ -44,46 +69,56 @@ def start(scope: Scope, project_id: str, title: str | None = None) -> Conversati
         updated_at=created_at,
         last_message_id=None,
         version=0,
+        key=key,
+        is_pinned=False,
+        is_held=False,
+        tags=tags,
+        metadata=metadata,
+        activity=made_id,
+        is_branched=False,
     )
-    _insert(*row)
+    refuse_large_metadata(row)
+    if key is None and id is None:
+        _insert(*row.encoded)
+    elif _insert_unless_taken(*row.encoded).rowcount == 0:
+        holder = None if key is None else by_key(scope, project_id, key)
+        if holder is None:
+            raise ConversationNotFound(row.id)
+        raise KeyTaken(holder)
     return row
+
+
+@transaction
+def _start_tagged(*fields: Any) -> ConversationRow:
+    row = _start(*fields)
+    tags.store(row)
+    return row
+
+
+def refuse_large_metadata(row: ConversationRow) -> None:
+    """Raises Invalid if the metadata cannot be stored."""
+    if row.metadata is None:
+        return
+    sent = {name: value for name, value in row.metadata.items() if name != FORKED_FROM}
+    try:
+        size = len(json_of(sent).encode())
+    except ValueError:
+        raise Invalid("A number in metadata is too large for JSON.", "metadata") from None
+    if size > MAX_METADATA_BYTES:
+        raise Invalid(
+            f"metadata has {size:,} bytes as JSON: send at most {MAX_METADATA_BYTES:,}.", "metadata"
+        )
+
+
+def by_key(scope: Scope, project_id: str, key: str) -> str | None:
+    """The id of the conversation that the scope's user, or nobody, has under a key."""
+    found = _by_key(project_id, scope.user_id or "", key).fetchone()
+    return found[0] if found else None
 
 
 def find(scope: Scope, conversation_id: str) -> ConversationRow:
     """Raises ConversationNotFound if the scope does not cover it."""
     return _covered(scope, conversation_id, _by_id(conversation_id).fetchone())
-
-
-def newest(
-    scope: Scope, project_id: str | None = None, skip: int = 0, limit: int = 100
-) -> ConversationSlice:
-    """A page by the number of rows to skip."""
-    project_id = project_id or scope.project_id
-    bound = AFTER_ALL_IDS
-    if skip:
-        # Skip in the index alone, then begin at the row that was found.
-        first = _nth(project_id is not None, scope.user_id is not None)(
-            project_id, scope.user_id, AFTER_ALL_IDS, skip
-        ).fetchone()
-        if first is None:
-            return ConversationSlice([], False)
-        bound = first[0]
-    return _read_page(project_id, scope.user_id, None, limit, "from", bound)
-
-
-@query
-def page_for(
-    scope: Scope,
-    project_id: str,
-    is_archived: bool | None = None,
-    limit: int = 20,
-    after: str | None = None,
-    before: str | None = None,
-) -> ConversationSlice:
-    """A page by cursor. A cursor is an id, whose row may be gone."""
-    direction = "before" if before else "after"
-    bound = before or after or AFTER_ALL_IDS
-    return _read_page(project_id, scope.user_id, is_archived, limit, direction, bound)
 
 
 @query
@@ -100,30 +135,52 @@ def changed(versions: Mapping[str, int]) -> set[str]:
 def change(
     scope: Scope, conversation_id: str, if_match: IfMatch | None = None, **changes: Any
 ) -> ConversationRow:
-    """Set `title` or `is_archived`. Setting what is set already changes nothing.
+    """Set fields of a conversation. Setting what is set already changes nothing.
 
-    Raises ConversationNotFound, and StalePrecondition if `if_match` refuses the version.
+    Raises ConversationNotFound, Invalid, and StalePrecondition if `if_match` refuses the version.
     """
     row = lock(scope, conversation_id, if_match)
+    if changes.get("tags") == []:
+        changes["tags"] = None
     changed = row._replace(**changes)
-    if changed == row:
+    if changed.encoded == row.encoded:
         return row
+    refuse_large_metadata(changed)
     changed = changed._replace(version=row.version + 1, updated_at=later(row.updated_at))
-    _update(changed.id, changed.title, changed.is_archived, changed.updated_at, changed.version)
-    event_log.record(EventRow(changed.id, changed.version, CONVERSATION))
+    encoded = ConversationRow._make(changed.encoded)
+    _update(*(getattr(encoded, name) for name in _CHANGEABLE), changed.id)
+    if (row.tags or changed.tags) and _listed(changed) != _listed(row):
+        tags.store(changed)
+    tell(changed)
     notify(changed.id)
     return changed
+
+
+def _listed(row: ConversationRow) -> tuple[Any, ...]:
+    """What the rows of its tags repeat, but for the activity, which no change moves."""
+    return row.tags, bool(row.is_archived), bool(row.is_pinned)
+
+
+def tell(row: ConversationRow) -> None:
+    """Note that the fields of the conversation changed, under its present version."""
+    event_log.record(EventRow(row.id, row.version, CONVERSATION))
 
 
 @transaction
 def remove(scope: Scope, conversation_id: str, if_match: IfMatch | None = None) -> None:
     """Delete a conversation. The foreign keys take its messages and events along.
 
-    Raises ConversationNotFound, and StalePrecondition if `if_match` refuses the version.
+    Raises ConversationNotFound, Held, and StalePrecondition if `if_match` refuses the version.
     """
-    lock(scope, conversation_id, if_match)
+    refuse_held(lock(scope, conversation_id, if_match))
     _delete(conversation_id)
     notify(conversation_id)
+
+
+def refuse_held(row: ConversationRow) -> None:
+    """Raises Held if nothing of the conversation may be deleted."""
+    if row.is_held:
+        raise Held("The conversation is held: lift the hold (is_held) before you delete.")
 
 
 def lock(scope: Scope, conversation_id: str, if_match: IfMatch | None = None) -> ConversationRow:
@@ -146,13 +203,31 @@ def advance(
 ) -> ConversationRow:
     """Store that the messages of the locked `row` changed, and return it as it is then.
 
-    Notify those who wait for it, unless there is nothing to tell them.
+    Notify those who wait for it, unless there is nothing to tell them. Its activity stays.
     """
     updated_at = later(row.updated_at)
     _advance(row.id, version, last_message_id, updated_at)
     if is_news:
         notify(row.id)
     return row._replace(version=version, last_message_id=last_message_id, updated_at=updated_at)
+
+
+def grow(row: ConversationRow, version: int, newest_id: str, is_branched: bool) -> ConversationRow:
+    """Store that messages were appended to the locked `row`, and return it as it is then.
+
+    The newest one is the active leaf, and its id the conversation's activity.
+    """
+    row = row._replace(
+        version=version,
+        last_message_id=newest_id,
+        updated_at=later(row.updated_at),
+        activity=newest_id,
+        is_branched=is_branched,
+    )
+    _grow(row.id, version, newest_id, row.updated_at, newest_id, is_branched)
+    tags.move(row)
+    notify(row.id)
+    return row
 
 
 def later(than: str) -> str:
@@ -163,29 +238,14 @@ def later(than: str) -> str:
 def _covered(scope: Scope, conversation_id: str, row: tuple[Any, ...] | None) -> ConversationRow:
     if row is None:
         raise ConversationNotFound(conversation_id)
-    found = ConversationRow._make(row)
+    found = ConversationRow.decoded(row)
     if not scope.covers(found):
         raise ConversationNotFound(conversation_id)
     return found
 
 
-def _read_page(
-    project_id: str | None,
-    user_id: str | None,
-    is_archived: bool | None,
-    limit: int,
-    direction: str,
-    bound: str,
-) -> ConversationSlice:
-    query = _page(project_id is not None, user_id is not None, is_archived, direction)
-    found = query(project_id, user_id, bound, limit + 1).fetchall()
-    rows = [ConversationRow._make(row) for row in found[:limit]]
-    if direction == "before":
-        rows.reverse()
-    return ConversationSlice(rows, len(found) > limit)
-
-
 _insert = insertion(Conversation, ConversationRow._fields)
+_insert_unless_taken = insertion(Conversation, ConversationRow._fields, unless_taken=True)
 
 
 @prepared
@@ -201,6 +261,17 @@ def _by_id_for_update(id: Any) -> Any:
     return query.for_update() if database.for_update else query
 
 
+@prepared
+def _by_key(project_id: Any, user_id: Any, key: Any) -> Any:
+    """The conversation that a user, or "" for nobody, has under a key."""
+    return Conversation.select(Conversation.id).where(
+        Conversation.project_id == project_id,
+        fn.COALESCE(Conversation.user_id, SQL("''")) == user_id,
+        Conversation.key == key,
+        Conversation.key.is_null(False),
+    )
+
+
 @prepared_for_list
 def _versions(ids: Any) -> Any:
     """How far some conversations have come."""
@@ -209,50 +280,19 @@ def _versions(ids: Any) -> Any:
     )
 
 
-@cache
-def _page(by_project: bool, by_user: bool, is_archived: bool | None, direction: str) -> prepared:
-    """A page, in one query for each shape that a page can have. Each shape has its index."""
-
-    def build(project_id: Any, user_id: Any, bound: Any, limit: Any) -> Any:
-        where = _of_owner(by_project, by_user, project_id, user_id)
-        if is_archived is not None:  # not as a parameter: the index has the same condition
-            where.append(Conversation.is_archived if is_archived else ~Conversation.is_archived)
-        compare = {
-            "from": Conversation.id <= bound,
-            "after": Conversation.id < bound,
-            "before": Conversation.id > bound,
-        }
-        order = Conversation.id.asc() if direction == "before" else Conversation.id.desc()
-        query = Conversation.select(*CONVERSATION_COLUMNS).where(*where, compare[direction])
-        return query.order_by(order).limit(limit)
-
-    return prepared(build)
+_CHANGEABLE = (
+    *("title", "is_archived", "is_pinned", "is_held", "tags", "metadata"),
+    *("last_message_id", "is_branched", "updated_at", "version"),
+)
 
 
-@cache
-def _nth(by_project: bool, by_user: bool) -> prepared:
-    """The id of the conversation that stands behind `skip` newer ones."""
-
-    def build(project_id: Any, user_id: Any, bound: Any, skip: Any) -> Any:
-        where = _of_owner(by_project, by_user, project_id, user_id)
-        query = Conversation.select(Conversation.id).where(*where, Conversation.id < bound)
-        return query.order_by(Conversation.id.desc()).limit(1).offset(skip)
-
-    return prepared(build)
+def _build_update(*values: Any) -> Any:
+    *changes, id = values
+    named = dict(zip(_CHANGEABLE, changes, strict=True))
+    return Conversation.update(**named).where(Conversation.id == id)
 
 
-def _of_owner(by_project: bool, by_user: bool, project_id: Any, user_id: Any) -> list[Any]:
-    return [Conversation.project_id == project_id] * by_project + [
-        Conversation.user_id == user_id
-    ] * by_user
-
-
-@prepared
-def _update(id: Any, title: Any, is_archived: Any, updated_at: Any, version: Any) -> Any:
-    """The fields that a caller may change."""
-    return Conversation.update(
-        title=title, is_archived=is_archived, updated_at=updated_at, version=version
-    ).where(Conversation.id == id)
+_update = prepared(_build_update, len(_CHANGEABLE) + 1)
 
 
 @prepared
@@ -260,6 +300,20 @@ def _advance(id: Any, version: Any, last_message_id: Any, updated_at: Any) -> An
     """What a change of the messages moves in their conversation."""
     return Conversation.update(
         version=version, last_message_id=last_message_id, updated_at=updated_at
+    ).where(Conversation.id == id)
+
+
+@prepared
+def _grow(
+    id: Any, version: Any, last_message_id: Any, updated_at: Any, activity: Any, is_branched: Any
+) -> Any:
+    """What an appended message moves. Only this moves an index: those of the activity."""
+    return Conversation.update(
+        version=version,
+        last_message_id=last_message_id,
+        updated_at=updated_at,
+        activity=activity,
+        is_branched=is_branched,
     ).where(Conversation.id == id)
 
 

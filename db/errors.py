@@ -3,8 +3,10 @@
 StoreError                 the caller's: `str(error)` is one sentence that says what to change
   NotFound                 ConversationNotFound, MessageNotFound, KeyNotFound
   Invalid                  a value that is well-formed and cannot be stored
-  Conflict                 OffsetConflict, StreamFinished, StalePrecondition, RequestInProgress
+  Conflict                 OffsetConflict, StreamFinished, StalePrecondition, RequestInProgress,
+                           KeyTaken, ClientIdReused, Held
   IdempotencyKeyReused
+  MessageDeleted
 Unavailable                the database's: `str(error)` is for the log
 """
 
@@ -65,6 +67,29 @@ class StalePrecondition(Conflict):
 
 class RequestInProgress(Conflict):
     """The first request with this Idempotency-Key is still running."""
+
+
+class KeyTaken(Conflict):
+    """Another conversation of this project and user has the key."""
+
+    def __init__(self, conversation_id: str) -> None:
+        super().__init__(
+            f"The conversation {conversation_id} has this key: use it, or send another key.",
+            conversation_id=conversation_id,
+        )
+        self.conversation_id = conversation_id
+
+
+class ClientIdReused(Conflict):
+    """The client_id names a message of this conversation that is another one."""
+
+
+class Held(Conflict):
+    """The conversation is under a legal hold."""
+
+
+class MessageDeleted(StoreError):
+    """The client_id names a message that was stored and has been deleted since."""
 
 
 class IdempotencyKeyReused(StoreError):

@@ -6,6 +6,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from . import conversations, streams
+from .branches import LINKED_COLUMNS
 from .engine.database import snapshot
 from .engine.prepared import prepared, prepared_for_list
 from .models import (
@@ -15,7 +16,6 @@ from .models import (
     EVENT_COLUMNS,
     IN_PROGRESS,
     MESSAGE,
-    MESSAGE_COLUMNS,
     ConversationRow,
     Event,
     EventRow,
@@ -118,7 +118,8 @@ def _events(
             data = {"message_id": message.id, "status": message.status}
             yield ConversationEvent(position, DONE, {**data, "length": len(message.content)})
         elif kind == DELETED:
-            yield ConversationEvent(position, DELETED, {"message_id": row.message_id})
+            data = {"message_id": row.message_id, "parent_id": row.parent_id}
+            yield ConversationEvent(position, DELETED, data)
         else:
             yield ConversationEvent(position, kind, conversation)
     if run:
@@ -187,7 +188,7 @@ def _messages(conversation_id: str, changes: list[Any]) -> dict[str, MessageRow]
 def _born(conversation_id: Any, seen: Any, limit: Any) -> Any:
     """The messages that were appended after a number."""
     return (
-        Message.select(*MESSAGE_COLUMNS)
+        Message.select(*LINKED_COLUMNS)
         .where(Message.conversation_id == conversation_id, Message.position > seen)
         .order_by(Message.position)
         .limit(limit)
@@ -208,6 +209,6 @@ def _changes(conversation_id: Any, seen: Any, limit: Any) -> Any:
 @prepared_for_list
 def _some(conversation_id: Any, ids: Any) -> Any:
     """Some messages of a conversation."""
-    return Message.select(*MESSAGE_COLUMNS).where(
+    return Message.select(*LINKED_COLUMNS).where(
         Message.conversation_id == conversation_id, Message.id.in_(ids)
     )

@@ -1,32 +1,35 @@
-"""Messages: append at the end of a conversation, find, page, edit and remove them."""
+"""Messages: append to a conversation, find, page, edit and remove them."""
 
-import json
 from bisect import bisect
 from collections.abc import Sequence
-from functools import cache
+from itertools import groupby
 from typing import Any, NamedTuple
 
-from . import conversations, event_log, streams
-from .clock import new_id
+from . import branches, client_ids, conversations, event_log, streams
+from .branches import LINE, LINKED_COLUMNS, MAX_POSITION, ROOT, Run
+from .clock import AFTER_ALL_IDS, new_id
 from .engine.database import snapshot, transaction
 from .engine.prepared import insertion, prepared, prepared_for_list
-from .errors import Invalid, MessageNotFound
+from .errors import ClientIdReused, Invalid, MessageDeleted, MessageNotFound
 from .models import (
     COMPLETED,
     DELETED,
     IN_PROGRESS,
     MESSAGE,
     MESSAGE_COLUMNS,
+    ClientIdRow,
     Content,
     ConversationRow,
     EventRow,
     Message,
     MessageRow,
+    json_of,
 )
 from .scope import Scope
 from .streams import settled
 
-MAX_POSITION = 2**63 - 1
+ACTIVE_LEAF = "the active leaf"  # the parent of a draft that names none
+ALL = "all"  # instead of the id with which a branch ends: the messages of all branches
 
 
 class Draft(NamedTuple):
@@ -36,6 +39,8 @@ class Draft(NamedTuple):
     content: Content
     status: str = COMPLETED
     metadata: dict[str, Any] | None = None
+    parent_id: str | None = ACTIVE_LEAF  # None for a new root
+    client_id: str | None = None
 
 
 class MessageSlice(NamedTuple):
@@ -45,25 +50,40 @@ class MessageSlice(NamedTuple):
     has_more: bool
 
 
-@transaction
 def append(scope: Scope, conversation_id: str, drafts: Sequence[Draft]) -> list[MessageRow]:
-    """Append all of `drafts`, in order, or none.
+    """The messages of `append_once`."""
+    rows, _ = append_once(scope, conversation_id, drafts)
+    return rows
 
-    Positions and ids are given out under the conversation's lock, so both grow together.
-    Raises ConversationNotFound, and Invalid for content that cannot be stored.
+
+@settled
+@transaction
+def append_once(
+    scope: Scope, conversation_id: str, drafts: Sequence[Draft]
+) -> tuple[list[MessageRow], bool]:
+    """Append all of `drafts`, in order, or none. Return them, and whether they were there already.
+
+    A draft that names no parent follows the one before it, and the first one the active leaf. The
+    last one becomes the active leaf. Positions and ids are given out under the conversation's lock,
+    so both grow together. If all of the drafts have client ids, and all were stored before, they
+    are returned as they are now.
+    Raises ConversationNotFound, Invalid for what cannot be stored, ClientIdReused, MessageDeleted.
     """
     conversation = conversations.lock(scope, conversation_id)
     created_at = conversations.later(conversation.updated_at)
-    version, last_id = conversation.version, conversation.last_message_id
-    rows = []
+    version, is_branched = conversation.version, conversation.is_branched
+    leaf_id = conversation.last_message_id
+    newest_id = branches.newest_id(conversation_id) if is_branched else leaf_id
+    rows: list[MessageRow] = []
     for draft in drafts:
-        version, last_id = version + 1, new_id(after=last_id)
+        parent_id = leaf_id if draft.parent_id is ACTIVE_LEAF else draft.parent_id
+        parent = None
+        if parent_id != newest_id:
+            parent, is_branched = _position_of_parent(conversation_id, parent_id), True
+        version, id = version + 1, new_id(after=newest_id)
         length = None
-        if draft.status == IN_PROGRESS:
-            length = _length_of_text(draft.content)
-            streams.open_stream(conversation_id, last_id, length, created_at)
         stored = MessageRow(
-            id=last_id,
+            id=id,
             conversation_id=conversation_id,
             role=draft.role,
             content=_encode(draft.content),
@@ -75,11 +95,90 @@ def append(scope: Scope, conversation_id: str, drafts: Sequence[Draft]) -> list[
             content_type=_type_of(draft.content),
             revision=version,
             streamed_from=length,
+            client_id=draft.client_id,
+            parent=parent,
+            parent_id=parent_id,
         )
-        _insert(*stored)
+        if draft.client_id is not None and not client_ids.claim(_sent(stored, draft)):
+            if rows:
+                raise ClientIdReused(
+                    f"The client_id {draft.client_id} is known, and that of the message before it "
+                    "is not: send a batch again as it was."
+                )
+            return _stored_before(conversation_id, drafts), True
+        if draft.status == IN_PROGRESS:
+            length = _length_of_text(draft.content)
+            streams.open_stream(conversation_id, id, length, created_at)
+            stored = stored._replace(streamed_from=length)
+        _insert(*stored[: len(MESSAGE_COLUMNS)])
         rows.append(stored)
-    conversations.advance(conversation, version, last_id)
-    return MessageRow.decoded(rows)
+        leaf_id = newest_id = id
+    if rows:
+        conversations.grow(conversation, version, rows[-1].id, is_branched)
+    return MessageRow.decoded(rows), False
+
+
+def _position_of_parent(conversation_id: str, parent_id: str | None) -> int:
+    """What is stored for a parent that is not the message before. Raises Invalid."""
+    if parent_id is None:
+        return ROOT
+    return require(conversation_id, parent_id, "parent_id")
+
+
+def require(conversation_id: str, message_id: str, field: str) -> int:
+    """The position of a message that a caller names in a field of a body. Raises Invalid."""
+    found = _position(conversation_id, message_id).fetchone()
+    if found is None:
+        raise Invalid(f"{field} must be the id of a message of this conversation.", field)
+    return int(found[0])
+
+
+def _sent(row: MessageRow, draft: Draft) -> ClientIdRow:
+    """What was sent of a draft, of which `row` is to be stored."""
+    return ClientIdRow(
+        conversation_id=row.conversation_id,
+        client_id=str(row.client_id),
+        message_id=row.id,
+        digest=client_ids.digest_of(row.role, row.content_type, str(row.content)),
+        parent_id=None if draft.parent_id is ACTIVE_LEAF else draft.parent_id or "",
+    )
+
+
+def _stored_before(conversation_id: str, drafts: Sequence[Draft]) -> list[MessageRow]:
+    """The messages that the client ids of `drafts` name, if they are what is sent again."""
+    rows = []
+    for draft in drafts:
+        first = client_ids.find(conversation_id, str(draft.client_id))
+        if first is None:
+            raise ClientIdReused(
+                f"The client_id {draft.client_id} is not known, and that of the first message is: "
+                "send a batch again as it was."
+            )
+        found = _by_id(conversation_id, first.message_id).fetchone()
+        row = MessageRow.decoded([found])[0] if found else None
+        content = _encode(draft.content)
+        digest = client_ids.digest_of(draft.role, _type_of(draft.content), content)
+        if digest != first.digest or not _is_same_parent(draft, first, row):
+            raise ClientIdReused(
+                f"The client_id {draft.client_id} belongs to a message with another role, content "
+                "or parent_id: make a new client_id for this one.",
+                message_id=first.message_id,
+            )
+        if row is None:
+            raise MessageDeleted(
+                f"The message that was stored under the client_id {draft.client_id} has been "
+                "deleted: make a new client_id to store it again.",
+                message_id=first.message_id,
+            )
+        rows.append(row)
+    return streams.overlay(rows)
+
+
+def _is_same_parent(draft: Draft, first: ClientIdRow, row: MessageRow | None) -> bool:
+    if draft.parent_id is ACTIVE_LEAF:
+        return first.parent_id is None
+    was_sent = first.parent_id == (draft.parent_id or "")
+    return was_sent or (row is not None and row.parent_id == draft.parent_id)
 
 
 @settled
@@ -99,32 +198,70 @@ def page_for(
     after: str | None = None,
     before: str | None = None,
     descending: bool = False,
+    branch: str | None = None,
 ) -> MessageSlice:
     """A page by cursor, which is a message's id. The message may since have been deleted.
 
-    `after` and `before` follow the order asked for. Raises ConversationNotFound.
+    `after` and `before` follow the order asked for. `branch` is a message's id, for the path that
+    ends there, or ALL; without, it is the active branch.
+    Raises ConversationNotFound, and MessageNotFound for an unknown branch.
     """
     conversation = conversations.find(scope, conversation_id)
+    runs = _runs_of(conversation, branch)
+    linked = branch == ALL and bool(conversation.is_branched)
     # Read away from the cursor, then put the rows into the order asked for.
     upwards = bool(before) if descending else not before
     bound = _position_of(conversation, upwards, after or before)
-    found = _page(upwards)(conversation_id, bound, limit + 1).fetchall()
-    rows = MessageRow.decoded(found[:limit])
-    if upwards == descending:
+    found = branches.page(conversation_id, runs, upwards, bound, limit + 1, linked)
+    has_more, first_parent_id = len(found) > limit, None
+    if not upwards:
+        first_parent_id = found[limit][0] if has_more else None
+    elif found and bound and not linked:
+        position = branches.position_in(found[0])
+        first_parent_id = branches.parent_id_at(conversation_id, position)
+    found = found[:limit] if upwards else found[:limit][::-1]
+    rows = MessageRow.decoded(found) if linked else MessageRow.on_path(found, first_parent_id)
+    if descending:
         rows.reverse()
-    return MessageSlice(streams.overlay(rows), len(found) > limit)
+    return MessageSlice(streams.overlay(rows), has_more)
 
 
-def all_in(conversation_ids: Sequence[str]) -> dict[str, list[MessageRow]]:
-    """All messages of some conversations, oldest first, by conversation.
+def all_in(rows: Sequence[ConversationRow]) -> dict[str, list[MessageRow]]:
+    """All messages on the active branches of some conversations, oldest first, by conversation.
 
-    It takes one query, and two more if some are streaming. To be called under `settled`.
+    It takes one query for all that are a line, one for all others, and two more if some are
+    streaming. To be called under `settled`.
     """
-    by_id: dict[str, list[MessageRow]] = {id: [] for id in conversation_ids}
-    if by_id:
-        for row in streams.overlay(MessageRow.decoded(_all_in(conversation_ids))):
-            by_id[row.conversation_id].append(row)
+    lines = [row.id for row in rows if not row.is_branched]
+    trees = [row.id for row in rows if row.is_branched]
+    found = _all_in(lines).fetchall() if lines else []
+    if trees:
+        found += branches.active_branches(trees)
+    linked = [
+        row
+        for _, of_one in groupby(found, key=branches.conversation_in)
+        for row in MessageRow.on_path(of_one)
+    ]
+    by_id: dict[str, list[MessageRow]] = {row.id: [] for row in rows}
+    for row in streams.overlay(linked):
+        by_id[row.conversation_id].append(row)
     return by_id
+
+
+def all_on(conversation: ConversationRow, branch: str | None = None) -> list[MessageRow]:
+    """All messages on a branch of a conversation, as `page_for` has it, oldest first.
+
+    To be called under `settled`. Raises MessageNotFound for an unknown branch.
+    """
+    if branch is None or (branch == ALL and not conversation.is_branched):
+        return all_in([conversation])[conversation.id]
+    if branch == ALL:
+        found = branches.page(conversation.id, LINE, True, 0, MAX_POSITION, linked=True)
+        return streams.overlay(MessageRow.decoded(found))
+    rows = MessageRow.on_path(branches.path(conversation.id, branch))
+    if not rows:
+        raise MessageNotFound(branch)
+    return streams.overlay(rows)
 
 
 @settled
@@ -160,24 +297,64 @@ def edit(scope: Scope, conversation_id: str, message_id: str, **changes: Any) ->
         _encode_object(row.metadata), row.updated_at, row.revision, row.streamed_from,
     )  # fmt: skip
     event_log.record(EventRow(conversation_id, version, MESSAGE, message_id))
+    _point_out_leaf(conversation)
     return row
 
 
 @transaction
 def remove(scope: Scope, conversation_id: str, message_id: str) -> None:
-    """Delete a message, whether it is streaming or not.
+    """Delete a message, whether it is streaming or not. Its children take its parent.
 
-    Raises ConversationNotFound, MessageNotFound.
+    If it was the active leaf, its parent becomes it, and for a root the newest message that is
+    left. Raises ConversationNotFound, MessageNotFound, Held.
     """
     conversation = conversations.lock(scope, conversation_id)
+    conversations.refuse_held(conversation)
     row = _stored(conversation_id, message_id)
     streams.close_stream(conversation_id, message_id)
     event_log.forget(conversation_id, message_id)
+    if conversation.is_branched:
+        branches.unlink(row)
     _delete(conversation_id, row.position)
-    newest = _newest(conversation_id).fetchone()
+    leaf_id = conversation.last_message_id
+    if leaf_id == message_id:
+        leaf_id = row.parent_id or branches.newest_id(conversation_id)
     version = conversation.version + 1
-    conversations.advance(conversation, version, newest[0] if newest else None)
-    event_log.record(EventRow(conversation_id, version, DELETED, message_id))
+    conversation = conversations.advance(conversation, version, leaf_id)
+    event_log.record(
+        EventRow(conversation_id, version, DELETED, message_id, parent_id=row.parent_id)
+    )
+    _point_out_leaf(conversation)
+
+
+def _point_out_leaf(conversation: ConversationRow) -> None:
+    """Tell followers of the active leaf again, if they could not know it.
+
+    They take the message with the greatest id that they were told of for the leaf, unless they were
+    told of another one since. An edited message is told of anew, and a deleted one no more. So if
+    the leaf is not the newest message, it is the last thing that they are told.
+    """
+    if conversation.is_branched:
+        leaf_id = conversation.last_message_id
+        if leaf_id != branches.newest_id(conversation.id):
+            conversations.tell(
+                conversations.advance(conversation, conversation.version + 1, leaf_id)
+            )
+
+
+def _runs_of(conversation: ConversationRow, branch: str | None) -> list[Run]:
+    """The runs of a branch, newest first. Raises MessageNotFound."""
+    if branch == ALL:
+        return LINE
+    if branch is None:
+        if not conversation.is_branched:
+            return LINE
+        branch = conversation.last_message_id
+        return branches.runs_to(conversation.id, branch) if branch else []
+    runs = branches.runs_to(conversation.id, branch)
+    if not runs:
+        raise MessageNotFound(branch)
+    return runs
 
 
 def _stored(conversation_id: str, message_id: str) -> MessageRow:
@@ -186,6 +363,13 @@ def _stored(conversation_id: str, message_id: str) -> MessageRow:
     if row is None:
         raise MessageNotFound(message_id)
     return MessageRow.decoded([row])[0]
+
+
+def store(rows: Sequence[MessageRow]) -> None:
+    """Insert rows as they are, for a verb that makes a conversation of messages that there are."""
+    for row in rows:
+        stored = row._replace(content=_encode(row.content), metadata=_encode_object(row.metadata))
+        _insert(*stored[: len(MESSAGE_COLUMNS)])
 
 
 def _type_of(content: Content) -> str:
@@ -203,12 +387,12 @@ def _encode(content: Content) -> str:
 
 
 def _encode_object(metadata: dict[str, Any] | None) -> Any:
-    return None if metadata is None else _json(metadata, "metadata")
+    return _json(metadata, "metadata")
 
 
-def _json(value: Any, field: str) -> str:
+def _json(value: Any, field: str) -> Any:
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return json_of(value)
     except ValueError:
         raise Invalid(f"A number in {field} is too large for JSON.", field) from None
 
@@ -238,16 +422,16 @@ def _position_of(conversation: ConversationRow, upwards: bool, cursor: str | Non
 def _id_from(conversation_id: str, position: int) -> str:
     """The id of the first message from a position on, or what is greater than any id."""
     found = _first_from(conversation_id, position).fetchone()
-    return str(found[0]) if found else conversations.AFTER_ALL_IDS
+    return str(found[0]) if found else AFTER_ALL_IDS
 
 
-_insert = insertion(Message, MessageRow._fields)
+_insert = insertion(Message, [column.name for column in MESSAGE_COLUMNS])
 
 
 @prepared
 def _by_id(conversation_id: Any, id: Any) -> Any:
-    """One message."""
-    return Message.select(*MESSAGE_COLUMNS).where(
+    """One message, with its parent's id."""
+    return Message.select(*LINKED_COLUMNS).where(
         Message.conversation_id == conversation_id, Message.id == id
     )
 
@@ -260,20 +444,6 @@ def _all_in(conversation_ids: Any) -> Any:
         .where(Message.conversation_id.in_(conversation_ids))
         .order_by(Message.conversation_id, Message.position)
     )
-
-
-@cache
-def _page(upwards: bool) -> prepared:
-    """The messages on one side of a position, the nearest first."""
-
-    def build(conversation_id: Any, bound: Any, limit: Any) -> Any:
-        compare = Message.position > bound if upwards else Message.position < bound
-        order = Message.position.asc() if upwards else Message.position.desc()
-        query = Message.select(*MESSAGE_COLUMNS)
-        query = query.where(Message.conversation_id == conversation_id, compare)
-        return query.order_by(order).limit(limit)
-
-    return prepared(build)
 
 
 @prepared
@@ -291,17 +461,6 @@ def _first_from(conversation_id: Any, position: Any) -> Any:
         Message.select(Message.id)
         .where(Message.conversation_id == conversation_id, Message.position >= position)
         .order_by(Message.position)
-        .limit(1)
-    )
-
-
-@prepared
-def _newest(conversation_id: Any) -> Any:
-    """The id of the conversation's last message."""
-    return (
-        Message.select(Message.id)
-        .where(Message.conversation_id == conversation_id)
-        .order_by(Message.position.desc())
         .limit(1)
     )
 

@@ -2,6 +2,10 @@
 
 With `migrations/` this is the first file to read. The verbs stand in the module of their noun.
 
+Messages form a tree, and most trees are a single line. A message follows the one before it, by
+position, unless its `parent` names another position, or 0 for a root. So a line stores nothing for
+its order, and a branch one number where it begins. A parent is always older than its children.
+
 A conversation's `version` counts all that ever happened in it. A new message takes the next number
 as its position. Every other change that a follower must hear of leaves a row in `event` under its
 number. A streamed piece of n code points takes n numbers, so any number in its range says how much
@@ -50,8 +54,44 @@ class ConversationRow(NamedTuple):
     is_archived: bool  # 0 or 1 if it was read from SQLite
     created_at: str
     updated_at: str
-    last_message_id: str | None
+    last_message_id: str | None  # of the active branch
     version: int
+    key: str | None
+    is_pinned: bool
+    is_held: bool
+    tags: list[str] | None
+    metadata: dict[str, Any] | None
+    # A UUIDv7 that was made when the newest message was appended, or the conversation made. So it
+    # is a moment, and also a place in a list that no other conversation has.
+    activity: str
+    # Whether its messages ever were more than a line that ends with the active leaf.
+    is_branched: bool
+
+    @classmethod
+    def decoded(cls, stored: Iterable[Any]) -> "ConversationRow":
+        """The row of `CONVERSATION_COLUMNS`, which hold JSON as text."""
+        row = cls._make(stored)
+        if row.tags is None and row.metadata is None:
+            return row
+        return row._replace(tags=_value_of(row.tags), metadata=_value_of(row.metadata))
+
+    @property
+    def encoded(self) -> tuple[Any, ...]:
+        """The values of `CONVERSATION_COLUMNS`."""
+        if self.tags is None and self.metadata is None:
+            return self
+        return self._replace(tags=json_of(self.tags), metadata=json_of(self.metadata))
+
+
+def json_of(value: Any) -> Any:
+    """A value as JSON text, as short as it can be. None for None. Raises ValueError for NaN."""
+    if value is None:
+        return None
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _value_of(text: Any) -> Any:
+    return None if text is None else json.loads(text)
 
 
 class Conversation(Model):
@@ -64,6 +104,14 @@ class Conversation(Model):
     updated_at = TextField()
     last_message_id = TextField(null=True)
     version = BigIntegerField()
+    # A column that was added later has a default, which SQLite demands.
+    key = TextField(null=True)
+    is_pinned = BooleanField(constraints=[SQL("DEFAULT FALSE")])
+    is_held = BooleanField(constraints=[SQL("DEFAULT FALSE")])
+    tags = TextField(null=True)  # JSON
+    metadata = TextField(null=True)  # JSON
+    activity = TextField(constraints=[SQL("DEFAULT ''")])
+    is_branched = BooleanField(constraints=[SQL("DEFAULT FALSE")])
 
     class Meta:
         database = database
@@ -72,32 +120,69 @@ class Conversation(Model):
         without_rowid = True
 
 
-# Only conversations that have a user, or are archived, pay for these indexes.
+# A list is of one project or all, by age or activity, with or without what is archived or pinned.
+# The two flags come before the order: so each list is one to four runs of an index, whatever the
+# share of what it leaves out. `lists` merges the runs.
+FLAGS = (Conversation.is_archived, Conversation.is_pinned)
+_HAS_USER = Conversation.user_id.is_null(False)
+for _name, *_columns_of_index in (
+    ("conversation_by_age", Conversation.project_id, *FLAGS, Conversation.id),
+    ("conversation_of_all_by_age", *FLAGS, Conversation.id),
+    ("conversation_by_activity", Conversation.project_id, *FLAGS, Conversation.activity),
+    ("conversation_of_all_by_activity", *FLAGS, Conversation.activity),
+):
+    Conversation.add_index(Conversation.index(*_columns_of_index, name=_name))
+# Only conversations that have a user pay for these indexes. They begin with the user, so that they
+# also tell in which projects a user is. By age a user's list is read with all flags.
+for _name, *_columns_of_index in (
+    ("conversation_of_user_in_project", Conversation.project_id, Conversation.id),
+    ("conversation_of_user", Conversation.id),
+    (
+        "conversation_of_user_in_project_by_activity",
+        *(Conversation.project_id, *FLAGS, Conversation.activity),
+    ),
+    ("conversation_of_user_by_activity", *FLAGS, Conversation.activity),
+):
+    Conversation.add_index(
+        Conversation.index(Conversation.user_id, *_columns_of_index, where=_HAS_USER, name=_name)
+    )
+# A key is unique among the conversations of a user, or of nobody. No user has the empty name.
 Conversation.add_index(
     Conversation.index(
         Conversation.project_id,
-        Conversation.user_id,
-        Conversation.id,
-        where=Conversation.user_id.is_null(False),
-        name="conversation_of_user_in_project",
+        SQL("COALESCE(\"user_id\", '')"),
+        Conversation.key,
+        where=Conversation.key.is_null(False),
+        unique=True,
+        name="conversation_key",
     )
 )
-Conversation.add_index(
-    Conversation.index(
-        Conversation.user_id,
-        Conversation.id,
-        where=Conversation.user_id.is_null(False),
-        name="conversation_of_user",
-    )
-)
-Conversation.add_index(
-    Conversation.index(
-        Conversation.project_id,
-        Conversation.id,
-        where=Conversation.is_archived,
-        name="conversation_archived",
-    )
-)
+
+
+class Tag(Model):
+    """One tag of one conversation, with what a list by tag has to know of the conversation."""
+
+    conversation_id = TextField()
+    name = TextField()
+    project_id = TextField()
+    is_archived = BooleanField()
+    is_pinned = BooleanField()
+    activity = TextField()
+
+    class Meta:
+        database = database
+        primary_key = CompositeKey("conversation_id", "name")
+        without_rowid = True
+        constraints = [IN_CONVERSATION]
+
+
+for _name, *_columns_of_index in (
+    ("tag_by_age", Tag.project_id, Tag.name, Tag.is_archived, Tag.is_pinned, Tag.conversation_id),
+    ("tag_of_all_by_age", Tag.name, Tag.is_archived, Tag.is_pinned, Tag.conversation_id),
+    ("tag_by_activity", Tag.project_id, Tag.name, Tag.is_archived, Tag.is_pinned, Tag.activity),
+    ("tag_of_all_by_activity", Tag.name, Tag.is_archived, Tag.is_pinned, Tag.activity),
+):
+    Tag.add_index(Tag.index(*_columns_of_index, name=_name))
 
 
 class MessageRow(NamedTuple):
@@ -117,14 +202,31 @@ class MessageRow(NamedTuple):
     revision: int
     # How many code points it had when its stream was opened. None if it never streamed.
     streamed_from: int | None
+    client_id: str | None
+    parent: int | None  # as stored: see the head of this module
+    parent_id: str | None  # None for a root. It is no column
 
     @classmethod
     def decoded(cls, stored: Iterable[tuple[Any, ...]]) -> "list[MessageRow]":
-        """The rows of `MESSAGE_COLUMNS`, which hold JSON as text."""
+        """The rows of `MESSAGE_COLUMNS` with the parent's id, where JSON is text."""
         return [
             row if row.metadata is None and row.content_type == "text" else cls._decoded(row)
             for row in map(_message_row, stored)
         ]
+
+    @classmethod
+    def on_path(
+        cls, stored: Iterable[tuple[Any, ...]], parent_id: str | None = None
+    ) -> "list[MessageRow]":
+        """The same for rows of `MESSAGE_COLUMNS` alone that follow each other, oldest first.
+
+        The first one follows `parent_id`.
+        """
+        linked = []
+        for row in stored:
+            linked.append((*row, parent_id))
+            parent_id = row[0]
+        return cls.decoded(linked)
 
     @staticmethod
     def _decoded(row: Any) -> "MessageRow":
@@ -150,6 +252,8 @@ class Message(Model):
     updated_at = TextField()
     revision = BigIntegerField()
     streamed_from = IntegerField(null=True)
+    client_id = TextField(null=True)
+    parent = BigIntegerField(null=True)
 
     class Meta:
         database = database
@@ -164,6 +268,43 @@ class Message(Model):
         indexes = ((("id", "conversation_id"), True),)
 
 
+# Where branches begin. A line has nothing in it.
+Message.add_index(
+    Message.index(
+        Message.conversation_id,
+        Message.position,
+        Message.parent,
+        where=Message.parent.is_null(False),
+        name="message_branch",
+    )
+)
+
+
+class ClientIdRow(NamedTuple):
+    """A client's own name for a message, which it keeps when the message is deleted."""
+
+    conversation_id: str
+    client_id: str
+    message_id: str
+    digest: str  # of the role and the content that were sent
+    parent_id: str | None  # that was sent; "" for a root, None if none was sent
+
+
+class ClientId(Model):
+    conversation_id = TextField()
+    client_id = TextField()
+    message_id = TextField()
+    digest = TextField()
+    parent_id = TextField(null=True)
+
+    class Meta:
+        database = database
+        legacy_table_names = False
+        primary_key = CompositeKey("conversation_id", "client_id")
+        without_rowid = True
+        constraints = [IN_CONVERSATION]
+
+
 class EventRow(NamedTuple):
     """A change that a follower must hear of, under its number."""
 
@@ -176,6 +317,7 @@ class EventRow(NamedTuple):
     offset: int = 0
     length: int = 0
     text: str | None = None
+    parent_id: str | None = None  # of a deleted message: its children's new parent
 
 
 class Event(Model):
@@ -186,6 +328,7 @@ class Event(Model):
     offset = IntegerField()
     length = IntegerField()
     text = TextField(null=True)
+    parent_id = TextField(null=True)
 
     class Meta:
         database = database
@@ -264,16 +407,20 @@ class IdempotencyKey(Model):
 
 
 # In the order in which they refer to each other.
-MODELS: tuple[type[Model], ...] = (Conversation, Message, Event, Stream, ApiKey, IdempotencyKey)
+MODELS: tuple[type[Model], ...] = (
+    *(Conversation, Tag, Message, ClientId, Event, Stream),
+    *(ApiKey, IdempotencyKey),
+)
 
 
 def _columns(model: type[Model], row: type[Any]) -> list[Any]:
     """The columns of `model` in the order of the fields of `row`."""
-    return [getattr(model, name) for name in row._fields]
+    return [getattr(model, name) for name in row._fields if hasattr(model, name)]
 
 
 CONVERSATION_COLUMNS = _columns(Conversation, ConversationRow)
 MESSAGE_COLUMNS = _columns(Message, MessageRow)
+CLIENT_ID_COLUMNS = _columns(ClientId, ClientIdRow)
 EVENT_COLUMNS = _columns(Event, EventRow)
 STREAM_COLUMNS = _columns(Stream, StreamRow)
 API_KEY_COLUMNS = _columns(ApiKey, ApiKeyRow)

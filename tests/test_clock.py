@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from db import clock as db_clock
-from db import conversations, messages, streams
+from db import conversations, lists, messages, streams
 from db.clock import ago, new_id, now
 from db.engine.database import transaction
 from db.engine.sqlite import SqliteStore
@@ -131,7 +131,7 @@ def open_again(store: SqliteStore) -> None:
 
 
 def newest_first() -> list[str | None]:
-    return [row.title for row in conversations.newest(EVERYTHING).rows]
+    return [row.title for row in lists.newest(EVERYTHING).rows]
 
 
 @pytest.mark.parametrize("seconds", [AN_HOUR, 20 * YEAR])

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from db import api_keys, conversations, idempotency_keys, messages, streams
+from db import api_keys, conversations, idempotency_keys, lists, messages, streams
 from db.__main__ import cli
 from db.engine.connect import Store, store_at
 from db.engine.database import database
@@ -300,7 +300,7 @@ def test_a_source_that_changed_before_the_copy_resumed_is_detected(
     steps = count(1)
     with pytest.raises(Stopped):
         copying.copy(store, target, Bars(lambda: stop() if next(steps) == 4 else None))
-    conversations.change(EVERYTHING, conversations.newest(EVERYTHING).rows[-1].id, title="New")
+    conversations.change(EVERYTHING, lists.newest(EVERYTHING).rows[-1].id, title="New")
     database.close()
     with pytest.raises(CopyError, match=r"empty it, .* other contents in conversation"):
         copying.copy(store, target, Bars())

@@ -12,7 +12,7 @@ import pytest
 from chalice.config import Config
 
 from app import app
-from db import conversations, messages
+from db import conversations, lists, messages
 from db.clock import new_id
 from db.engine.database import database
 from db.engine.group_commit import Group
@@ -57,7 +57,7 @@ def test_nothing_is_stored_before_the_commit_and_all_of_it_after(store: SqliteSt
 
 
 def test_a_request_that_writes_nothing_does_not_depend_on_the_commit(group: Group):
-    assert group.run(lambda: conversations.newest(EVERYTHING))[1] is False
+    assert group.run(lambda: lists.newest(EVERYTHING))[1] is False
     with pytest.raises(ConversationNotFound):
         group.run(lambda: conversations.find(EVERYTHING, PROJECT))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from db import api_keys, conversations, idempotency_keys
+from db import api_keys, conversations, idempotency_keys, lists
 from db.engine.database import database
 from db.errors import IdempotencyKeyReused
 from db.idempotency_keys import Claim, Outcome
@@ -29,7 +29,7 @@ def create(api: Api, body: Any = BODY, **headers: str | None) -> HttpAnswer:
 
 
 def titles() -> list[str]:
-    rows = conversations.newest(EVERYTHING).rows
+    rows = lists.newest(EVERYTHING).rows
     database.close()
     return [str(row.title) for row in reversed(rows)]
 

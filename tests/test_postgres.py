@@ -12,7 +12,7 @@ import pytest
 from playhouse.schema_diff import diff_models
 
 from app import app
-from db import conversations, idempotency_keys, messages
+from db import conversations, idempotency_keys, lists, messages
 from db.engine.connect import store_at
 from db.engine.database import database, transaction
 from db.errors import Unavailable
@@ -175,7 +175,7 @@ def test_a_connection_that_dies_in_a_verb_leaves_nothing_and_is_not_used_again()
     with pytest.raises(Unavailable):
         verb()
     database.close()
-    assert conversations.newest(EVERYTHING).rows == []
+    assert lists.newest(EVERYTHING).rows == []
 
 
 def test_a_write_that_waits_too_long_for_a_lock_is_a_503_and_leaves_nothing(
@@ -239,7 +239,7 @@ def test_a_transaction_that_the_server_aborts_is_run_again_as_a_whole(state: str
         return begun[-1]
 
     assert verb() == begun[2]
-    assert [row.id for row in conversations.newest(EVERYTHING).rows] == begun[2:]
+    assert [row.id for row in lists.newest(EVERYTHING).rows] == begun[2:]
 
 
 def test_a_transaction_that_is_aborted_every_time_fails_in_the_end(monkeypatch: pytest.MonkeyPatch):
@@ -254,7 +254,7 @@ def test_a_transaction_that_is_aborted_every_time_fails_in_the_end(monkeypatch: 
     with pytest.raises(Unavailable):
         verb()
     assert len(begun) == 3
-    assert conversations.newest(EVERYTHING).rows == []
+    assert lists.newest(EVERYTHING).rows == []
 
 
 def test_other_errors_are_not_run_again():

@@ -5,7 +5,7 @@ from itertools import count
 import peewee
 import pytest
 
-from db import conversations, idempotency_keys, messages, streams
+from db import conversations, idempotency_keys, lists, messages, streams
 from db.engine import database as engine
 from db.engine.database import database, transaction, transaction_time
 from db.errors import Unavailable
@@ -67,7 +67,7 @@ def test_a_nested_transaction_is_rolled_back_with_the_outer_one():
 
     with pytest.raises(RuntimeError):
         whole()
-    assert conversations.newest(EVERYTHING).rows == []
+    assert lists.newest(EVERYTHING).rows == []
 
 
 def test_a_drivers_error_is_unavailable_and_keeps_its_cause(conversation_id: str):

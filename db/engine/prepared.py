@@ -97,9 +97,15 @@ class prepared_for_list:  # noqa: N801 - a decorator
         return prepared(build, self._arity + length)
 
 
-def insertion(model: type[Model], fields: Sequence[str]) -> prepared:
-    """The INSERT of one row. It is called with the values of `fields` in their order."""
+def insertion(model: type[Model], fields: Sequence[str], unless_taken: bool = False) -> prepared:
+    """The INSERT of one row. It is called with the values of `fields` in their order.
+
+    With `unless_taken`, a row that a unique index refuses is left out: its `rowcount` is 0.
+    """
     columns = [getattr(model, field) for field in fields]
-    return prepared(
-        lambda *values: model.insert(dict(zip(columns, values, strict=True))), len(fields)
-    )
+
+    def build(*values: Value) -> Query:
+        inserted = model.insert(dict(zip(columns, values, strict=True)))
+        return inserted.on_conflict_ignore() if unless_taken else inserted
+
+    return prepared(build, len(fields))

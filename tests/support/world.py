@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from chalice.app import RouteEntry
 
@@ -26,6 +27,7 @@ class World(NamedTuple):
     project_id: str
     conversation_id: str
     message_id: str
+    key: str = "a key"
 
 
 class Request(NamedTuple):
@@ -55,6 +57,9 @@ BODIES: dict[str, Callable[[World], Any]] = {
     "append_messages": lambda world: {"role": "user", "content": "Hello"},
     "edit_message": lambda world: {"content": "Better", "metadata": {"edited": True}},
     "append_to_message": lambda world: {"offset": len(SECRET), "delta": "!"},
+    "get_or_create_conversation": lambda world: {"project_id": world.project_id},
+    "fork_conversation": lambda world: {"message_id": world.message_id},
+    "append_project_messages": lambda world: {"messages": [{"role": "user", "content": "Hello"}]},
     "chat": lambda world: {"conversation_id": world.conversation_id, "content": "Hello"},
 }
 # A query for each route whose tests need one.
@@ -70,7 +75,7 @@ def name_of(route: RouteEntry) -> str:
 def request_for(route: RouteEntry, world: World) -> Request:
     """Return a request to `route` that succeeds for the world's user."""
     name = name_of(route)
-    path = route.uri_pattern.format(**world._asdict())
+    path = route.uri_pattern.format(**{name: quote(it) for name, it in world._asdict().items()})
     takes_body = route.view_function.endpoint.body_model is not None
     body = BODIES[name](world) if takes_body else None
     query = QUERIES[name](world) if name in QUERIES else {}

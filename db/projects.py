@@ -1,0 +1,90 @@
+"""Projects: which ones have conversations, and when somebody was last active in them."""
+
+from functools import cache
+from itertools import product
+from typing import Any, NamedTuple
+
+from peewee import Select, fn
+
+from .clock import time_of
+from .engine.database import query
+from .engine.prepared import prepared
+from .models import FLAGS, Conversation
+from .scope import Scope
+
+
+class Project(NamedTuple):
+    """A project that has conversations. The time is RFC 3339 text."""
+
+    id: str
+    last_active_at: str
+
+
+class ProjectSlice(NamedTuple):
+    """Projects by their ids, and whether there are more behind them."""
+
+    rows: list[Project]
+    has_more: bool
+
+
+@query
+def page_for(scope: Scope, limit: int = 100, after: str = "") -> ProjectSlice:
+    """Those in which the scope has conversations. A page costs its own length."""
+    by_user = scope.user_id is not None
+    if scope.project_id is not None:
+        found = _one(by_user)(scope.user_id, scope.project_id).fetchall()
+    else:
+        # One more row may end the list: it has no id.
+        found = _page(by_user)(scope.user_id, after, limit + 1).fetchall()
+    rows = [
+        Project(id, time_of(max(activity for activity in activities if activity)))
+        for id, *activities in found
+        if id is not None and any(activities)
+    ]
+    return ProjectSlice(rows[:limit], len(rows) > limit)
+
+
+@cache
+def _page(by_user: bool) -> prepared:
+    """The projects behind one, each found by a step in an index from the one before it."""
+
+    def build(user_id: Any, after: Any, limit: Any) -> Any:
+        def next_to(id: Any) -> Any:
+            other = Conversation.alias()
+            of_user = [other.user_id == user_id] * by_user
+            return other.select(fn.MIN(other.project_id)).where(*of_user, other.project_id > id)
+
+        first = next_to(after).cte("project", recursive=True, columns=("id",))
+        others = Select([first], [next_to(first.c.id)]).where(first.c.id.is_null(False))
+        projects = first.union_all(others)
+        found = projects.select_from(projects.c.id, *_activities(by_user, user_id, projects.c.id))
+        return found.limit(limit)
+
+    return prepared(build)
+
+
+@cache
+def _one(by_user: bool) -> prepared:
+    """One project's activities."""
+
+    def build(user_id: Any, project_id: Any) -> Any:
+        found = Conversation.select(Conversation.project_id).where(
+            Conversation.project_id == project_id
+        )
+        row = found.limit(1).cte("project", columns=("id",))
+        return row.select_from(row.c.id, *_activities(by_user, user_id, row.c.id))
+
+    return prepared(build)
+
+
+def _activities(by_user: bool, user_id: Any, project_id: Any) -> list[Any]:
+    """The newest activity for each pair of flags, since an index has each pair apart."""
+    found = []
+    for flags in product((False, True), repeat=2):
+        other = Conversation.alias()
+        where = [other.user_id == user_id] * by_user + [other.project_id == project_id]
+        where += [
+            getattr(other, column.name) == flag for column, flag in zip(FLAGS, flags, strict=True)
+        ]
+        found.append(other.select(fn.MAX(other.activity)).where(*where))
+    return found

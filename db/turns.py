@@ -1,0 +1,78 @@
+"""Turns of a chat: a question, and the answer to it that is going to be written."""
+
+from typing import Any, NamedTuple
+
+from . import messages
+from .engine.database import transaction
+from .engine.prepared import prepared
+from .errors import Invalid, MessageDeleted, MessageNotFound
+from .messages import Draft
+from .models import IN_PROGRESS, Message, MessageRow
+from .scope import Scope
+
+ASKING_ROLES = ("user", "tool")  # whose messages a model answers
+
+
+class Begun(NamedTuple):
+    """The ids of a turn's messages, and whether an earlier request began it."""
+
+    question_id: str
+    answer_id: str
+    is_known: bool = False
+
+
+@transaction
+def begin(scope: Scope, conversation_id: str, question: Draft) -> Begun:
+    """Append a question, and open the answer to it.
+
+    A question whose client id is known is answered already: then nothing is appended. Raises as
+    `messages.append_once` does, and MessageDeleted if the answer has been deleted.
+    """
+    (row,), is_known = messages.append_once(scope, conversation_id, [question])
+    if is_known:
+        return Begun(row.id, _first_answer_to(row), is_known)
+    return Begun(row.id, _open_answer(scope, conversation_id, row.id))
+
+
+@transaction
+def begin_again(scope: Scope, conversation_id: str, question_id: str) -> Begun:
+    """Open another answer to a question, beside those that it has.
+
+    Raises ConversationNotFound, and Invalid if there is no such question.
+    """
+    try:
+        role = messages.find(scope, conversation_id, question_id).role
+    except MessageNotFound:
+        role = None
+    if role not in ASKING_ROLES:
+        raise Invalid(
+            "parent_id must be a user's or a tool's message of this conversation, unless content "
+            "is sent, too.",
+            "parent_id",
+        )
+    return Begun(question_id, _open_answer(scope, conversation_id, question_id))
+
+
+def _open_answer(scope: Scope, conversation_id: str, question_id: str) -> str:
+    draft = Draft("assistant", "", IN_PROGRESS, parent_id=question_id)
+    (row,) = messages.append(scope, conversation_id, [draft])
+    return row.id
+
+
+def _first_answer_to(question: MessageRow) -> str:
+    """The message that was opened together with a question, which stands behind it."""
+    found = _at(question.conversation_id, question.position + 1).fetchone()
+    if found is None:
+        raise MessageDeleted(
+            "The answer to the message with this client_id has been deleted: send its parent_id "
+            "without content to have another one."
+        )
+    return str(found[0])
+
+
+@prepared
+def _at(conversation_id: Any, position: Any) -> Any:
+    """The id of the message at a position."""
+    return Message.select(Message.id).where(
+        Message.conversation_id == conversation_id, Message.position == position
+    )
