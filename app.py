@@ -6,7 +6,7 @@ import sys
 from chalice.app import Chalice
 
 from db.settings import settings
-from handlers import chat, conversations, events, messages, projects, service, streams
+from handlers import branches, chat, conversations, events, messages, projects, service, streams
 from handlers.http import logs
 from handlers.http.headers import CORS
 from handlers.http.middleware import serve
@@ -22,5 +22,5 @@ app = Chalice(app_name="confab", configure_logs=False)
 app.api.cors = CORS
 app.api.binary_types = []  # all bodies are text; Chalice would compare each one with each type
 app.register_middleware(serve, "http")
-for module in (conversations, messages, streams, events, chat, projects, service):
+for module in (conversations, branches, messages, streams, events, chat, projects, service):
     app.register_blueprint(module.routes)

@@ -39,8 +39,12 @@ def follow_conversation(
     """What happened after `Last-Event-ID`, as server-sent events.
 
     `message` has a message, `delta` `{message_id, offset, delta}`, `done` `{message_id, status,
-    length}`, `deleted` `{message_id}`, and `conversation` `{id, title, is_archived}`. The answer
-    ends when it has told all that there is.
+    length}`, `deleted` `{message_id, parent_id}`, and `conversation` `{id, title, is_archived,
+    is_pinned, tags, last_message_id}`. The answer ends when it has told all that there is.
+
+    A `message` with a greater id than all before is new, and the active leaf. The children of a
+    `deleted` one take its `parent_id`. If it was the active leaf, its parent is, or for a root the
+    newest message. A `conversation` names the active leaf whenever it is another one.
     """
     seconds = min(query.wait, settings().max_wait)
     position = headers.last_event_id
@@ -57,5 +61,12 @@ def _server_sent(event: ConversationEvent) -> ServerSentEvent:
     if event.kind == MESSAGE:
         data = MessageResponse.of(data)
     elif event.kind == CONVERSATION:
-        data = {"id": data.id, "title": data.title, "is_archived": bool(data.is_archived)}
+        data = {
+            "id": data.id,
+            "title": data.title,
+            "is_archived": bool(data.is_archived),
+            "is_pinned": bool(data.is_pinned),
+            "tags": data.tags or [],
+            "last_message_id": data.last_message_id,
+        }
     return ServerSentEvent(id=event.position, event=event.kind, data=data)

@@ -1,21 +1,25 @@
 """Messages of a conversation: append, page, get, edit, delete."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from chalice.app import Blueprint
-from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from db import messages
-from db.messages import Draft
+from db.messages import ACTIVE_LEAF, Draft
 from db.models import MessageRow
 
 from .http.caller import AnyCaller
 from .http.endpoint import ANY, Reply, endpoint
+from .http.headers import REPLAYED
+from .http.problems import CLIENT_ID_REUSED, HELD, MESSAGE_DELETED
 from .http.types import (
     ABSENT,
     LIST,
     ONE,
+    ClientId,
     Cursors,
     Id,
     Strict,
@@ -45,6 +49,27 @@ Content = Annotated[
 Metadata = Annotated[dict[str, Any] | None, Field(description="Any JSON object.")]
 
 
+ParentId = Annotated[
+    Uuid | None,
+    Field(
+        description="The message that it follows; `null` for a new root. Absent: the one before it "
+        "in the batch, or the active leaf."
+    ),
+]
+OwnId = Annotated[
+    ClientId | None,
+    Field(
+        description="The client's own id for it. If it is sent again, it is stored once, for ever."
+    ),
+]
+Branch = Annotated[
+    Literal["all"] | Uuid,
+    Field(
+        description="`all`, or the message with which the branch ends. Default: the active branch."
+    ),
+]
+
+
 @dataclass(slots=True)
 class MessageResponse:
     id: Id
@@ -55,6 +80,8 @@ class MessageResponse:
     metadata: Metadata
     created_at: Timestamp
     updated_at: Timestamp
+    parent_id: Id | None
+    client_id: str | None
 
     @classmethod
     def of(cls, row: MessageRow) -> Self:
@@ -67,6 +94,8 @@ class MessageResponse:
             metadata=row.metadata,
             created_at=row.created_at,
             updated_at=row.updated_at,
+            parent_id=row.parent_id,
+            client_id=row.client_id,
         )
 
 
@@ -88,12 +117,40 @@ class MessageCreate(Strict):
     content: Content
     status: Status = "completed"
     metadata: Metadata = None
+    parent_id: ParentId = ABSENT
+    client_id: OwnId = None
 
     def draft(self) -> Draft:
-        return Draft(self.role, self.content, self.status, self.metadata)
+        return Draft(
+            role=self.role,
+            content=self.content,
+            status=self.status,
+            metadata=self.metadata,
+            parent_id=parent_of(self),
+            client_id=self.client_id,
+        )
 
 
-Batch = Annotated[list[MessageCreate], Field(min_length=1, max_length=100)]
+def parent_of(body: BaseModel) -> str | None:
+    """The `parent_id` of a body, or what stands for none."""
+    return body.parent_id if "parent_id" in body.model_fields_set else ACTIVE_LEAF  # type: ignore[attr-defined]
+
+
+def all_or_no_client_ids(batch: Sequence[Any]) -> Any:
+    """Refuse a batch of which a part could not be told when it is sent again."""
+    ids = [message.client_id for message in batch if message.client_id is not None]
+    if ids and len(ids) < len(batch):
+        raise ValueError("either all messages of a batch have a client_id, or none")
+    if len(set(ids)) < len(ids):
+        raise ValueError("the client_ids of a batch must differ")
+    return batch
+
+
+Batch = Annotated[
+    list[MessageCreate],
+    Field(min_length=1, max_length=100),
+    AfterValidator(all_or_no_client_ids),
+]
 OneOrBatch = Annotated[
     Annotated[MessageCreate, Tag(ONE)] | Annotated[Batch, Tag(LIST)], Discriminator(one_or_list)
 ]
@@ -118,21 +175,29 @@ class MessagePage:
 class MessageQuery(Cursors):
     limit: int = Field(default=100, ge=1, le=1000)
     order: Literal["asc", "desc"] = "asc"
+    branch: Branch | None = None
 
 
 @routes.route(MESSAGES, methods=["POST"], content_types=ANY)
-@endpoint(status=201, sends=("Location",))
+@endpoint(
+    status=201,
+    if_known=200,
+    sends=("Location",),
+    problems=(CLIENT_ID_REUSED, MESSAGE_DELETED),
+)
 def append_messages(
     caller: AnyCaller, conversation_id: Uuid, body: OneOrBatch
 ) -> Reply[MessageResponse | list[MessageResponse]]:
     """Append a message, or a list of them: all or none."""
     batch = body if isinstance(body, list) else [body]
-    rows = messages.append(caller.scope, conversation_id, [message.draft() for message in batch])
+    drafts = [message.draft() for message in batch]
+    rows, is_replayed = messages.append_once(caller.scope, conversation_id, drafts)
     appended = [MessageResponse.of(row) for row in rows]
+    status, headers = (200, REPLAYED.copy()) if is_replayed else (201, {})
     if isinstance(body, list):
-        return Reply(appended)
+        return Reply(appended, headers, status)
     place = MESSAGES.format(conversation_id=conversation_id)
-    return Reply(appended[0], {"Location": f"{place}/{appended[0].id}"})
+    return Reply(appended[0], {"Location": f"{place}/{appended[0].id}", **headers}, status)
 
 
 @routes.route(MESSAGES, methods=["GET"], content_types=ANY)
@@ -140,7 +205,13 @@ def append_messages(
 def list_messages(caller: AnyCaller, conversation_id: Uuid, query: MessageQuery) -> MessagePage:
     """A page of messages, oldest first or `order=desc`. The cursor is a message's id."""
     page = messages.page_for(
-        caller.scope, conversation_id, query.limit, query.after, query.before, query.order == "desc"
+        caller.scope,
+        conversation_id,
+        query.limit,
+        query.after,
+        query.before,
+        descending=query.order == "desc",
+        branch=query.branch,
     )
     return MessagePage(
         messages=[MessageResponse.of(row) for row in page.rows],
@@ -168,7 +239,7 @@ def edit_message(
 
 
 @routes.route(MESSAGES + "/{message_id}", methods=["DELETE"], content_types=ANY)
-@endpoint(status=204)
+@endpoint(status=204, problems=(HELD,))
 def delete_message(caller: AnyCaller, conversation_id: Uuid, message_id: Uuid) -> None:
-    """Delete a message, whether it is streaming or not."""
+    """Delete a message, whether it is streaming or not. Its children take its parent."""
     messages.remove(caller.scope, conversation_id, message_id)

@@ -1,22 +1,60 @@
-"""Conversations under `/projects`: without their messages, paged by cursor."""
+"""Projects, and under `/projects` their conversations and messages, paged by cursor."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from datetime import datetime
+from typing import Annotated, ClassVar, Literal, Self
 
 from chalice.app import Blueprint
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
-from db import conversations
-from db.conversations import ConversationSlice
-from db.models import ConversationRow
+from db import conversations, lists, messages, projects, transcripts
+from db.lists import Filter
+from db.messages import Draft
+from db.models import ConversationRow, MessageRow
 
-from .http.caller import KeyHolder, SignedOnUser
-from .http.endpoint import ANY, endpoint
-from .http.types import Cursors, Id, Strict, Text, Timestamp, Title, Uuid
+from .http import cursors
+from .http.caller import AnyCaller, Caller, KeyHolder, SignedOnUser
+from .http.cursors import Cursor
+from .http.endpoint import ANY, Reply, endpoint
+from .http.headers import REPLAYED
+from .http.problems import CLIENT_ID_REUSED, HELD, MESSAGE_DELETED, OTHER_USER
+from .http.types import ABSENT, Cursors, Id, Strict, Text, Timestamp, Title, UserId, Uuid, Uuid7
+from .messages import (
+    Content,
+    Metadata,
+    OwnId,
+    ParentId,
+    Parts,
+    Role,
+    all_or_no_client_ids,
+    parent_of,
+)
 
 routes = Blueprint(__name__)
 
 CONVERSATIONS = "/projects/{project_id}/conversations"
+MESSAGES = CONVERSATIONS + "/{conversation_id}/messages"
+PROJECTS = "/api/v1/projects"
+
+
+@dataclass(slots=True)
+class ProjectResponse:
+    id: str
+    last_active_at: Annotated[
+        Timestamp, Field(description="When its newest message was appended, or conversation made.")
+    ]
+
+
+@dataclass(slots=True)
+class ProjectList:
+    projects: list[ProjectResponse]
+    has_more: bool
+
+
+class ProjectListQuery(Strict):
+    limit: int = Field(default=100, ge=1, le=1000)
+    cursor: str | None = Field(default=None, description="From a `Link` header of this list.")
 
 
 @dataclass(slots=True)
@@ -67,28 +105,126 @@ class Rename(Strict):
     title: Title
 
 
-def _page(found: ConversationSlice) -> Page:
-    rows = found.rows
-    return Page(
-        data=[ProjectConversation.of(row) for row in rows],
-        has_more=found.has_more,
-        first_id=rows[0].id if rows else None,
-        last_id=rows[-1].id if rows else None,
-    )
+@dataclass(slots=True)
+class ProjectMessage:
+    __pydantic_config__: ClassVar = ConfigDict(title="ConversationMessage")
+
+    id: Id
+    type: Literal["message"]
+    created_at: Annotated[int, Field(description="Unix time in seconds.")]
+    parent_id: Id | None
+    metadata: Metadata
+    conversation_id: Id
+    role: Role
+    content: str | Parts
+    attachments: Annotated[list[str], Field(description="Always empty.")]
+
+    @classmethod
+    def of(cls, row: MessageRow) -> Self:
+        return cls(
+            id=row.id,
+            type="message",
+            created_at=int(datetime.fromisoformat(row.created_at).timestamp()),
+            parent_id=row.parent_id,
+            metadata=row.metadata,
+            conversation_id=row.conversation_id,
+            role=row.role,  # type: ignore[arg-type]  # what was stored had been validated
+            content=row.content,
+            attachments=[],
+        )
+
+
+@dataclass(slots=True)
+class ProjectMessagePage:
+    data: list[ProjectMessage]
+    has_more: bool
+    first_id: Id | None
+    last_id: Id | None
+
+    @classmethod
+    def of(cls, rows: Sequence[MessageRow], has_more: bool) -> Self:
+        return cls(
+            data=[ProjectMessage.of(row) for row in rows],
+            has_more=has_more,
+            first_id=rows[0].id if rows else None,
+            last_id=rows[-1].id if rows else None,
+        )
+
+
+class ProjectMessageQuery(Cursors):
+    limit: int = Field(default=20, ge=1, le=100)
+
+
+class ProjectMessageCreate(Strict):
+    role: Role
+    content: Content
+    metadata: Metadata = None
+    parent_id: ParentId = ABSENT
+    client_id: OwnId = None
+
+    def draft(self) -> Draft:
+        return Draft(
+            role=self.role,
+            content=self.content,
+            metadata=self.metadata,
+            parent_id=parent_of(self),
+            client_id=self.client_id,
+        )
+
+
+class ProjectMessagesCreate(Strict):
+    messages: Annotated[
+        list[ProjectMessageCreate],
+        Field(min_length=1, max_length=100),
+        AfterValidator(all_or_no_client_ids),
+    ]
+    user_id: Annotated[UserId | None, Field(description="As X-User-Id.")] = None
+
+
+@routes.route(PROJECTS, methods=["GET"], content_types=ANY)
+@endpoint(sends=("Link",))
+def list_projects(caller: AnyCaller, query: ProjectListQuery) -> Reply[ProjectList]:
+    """The projects in which the caller sees conversations, by their ids."""
+    after = cursors.decode({}, query.cursor).row if query.cursor else ""
+    found = projects.page_for(caller.scope, query.limit, after)
+    headers = {}
+    if found.has_more:
+        cursor = cursors.encode({}, Cursor("after", found.rows[-1].id))
+        place = f"{PROJECTS}?limit={query.limit}&cursor={cursor}"
+        headers["Link"] = f'<{place}>; rel="next"'
+    listed = [ProjectResponse(id=row.id, last_active_at=row.last_active_at) for row in found.rows]
+    return Reply(ProjectList(listed, found.has_more), headers)
 
 
 @routes.route(CONVERSATIONS, methods=["GET"], content_types=ANY)
 @endpoint()
 def list_project_conversations(caller: KeyHolder, project_id: Text, query: PageQuery) -> Page:
     """A project's conversations, newest first. With X-User-Id, this user's."""
-    return _page(conversations.page_for(caller.scope, project_id, **query.model_dump()))
+    return _listed(caller, project_id, query)
 
 
 @routes.route("/projects/{project_id}/sso/conversations", methods=["GET"], content_types=ANY)
 @endpoint()
 def list_sso_conversations(caller: SignedOnUser, project_id: Text, query: PageQuery) -> Page:
     """The signed-on user's conversations in a project, newest first."""
-    return _page(conversations.page_for(caller.scope, project_id, **query.model_dump()))
+    return _listed(caller, project_id, query)
+
+
+def _listed(caller: Caller, project_id: str, query: PageQuery) -> Page:
+    found = lists.page_for(
+        caller.scope,
+        project_id,
+        Filter(query.is_archived),
+        limit=query.limit,
+        after=query.after,
+        before=query.before,
+    )
+    return Page(
+        data=[ProjectConversation.of(row) for row in found.rows],
+        has_more=found.has_more,
+        first_id=found.rows[0].id if found.rows else None,
+        last_id=found.rows[-1].id if found.rows else None,
+    )
 
 
 @routes.route(CONVERSATIONS + "/{conversation_id}/archive", methods=["POST"], content_types=ANY)
@@ -112,7 +248,30 @@ def rename_conversation(
 
 
 @routes.route(CONVERSATIONS + "/{conversation_id}", methods=["DELETE"], content_types=ANY)
-@endpoint()
+@endpoint(problems=(HELD,))
 def delete_project_conversation(caller: KeyHolder, project_id: Text, conversation_id: Uuid) -> None:
     """Delete a conversation and its messages."""
     conversations.remove(caller.scope, conversation_id)
+
+
+@routes.route(MESSAGES, methods=["GET"], content_types=ANY)
+@endpoint()
+def list_project_messages(
+    caller: KeyHolder, project_id: Text, conversation_id: Uuid, query: ProjectMessageQuery
+) -> ProjectMessagePage:
+    """The messages of a conversation's active branch, root to leaf."""
+    page = messages.page_for(caller.scope, conversation_id, query.limit, query.after, query.before)
+    return ProjectMessagePage.of(page.rows, page.has_more)
+
+
+@routes.route(MESSAGES, methods=["POST"], content_types=ANY)
+@endpoint(status=201, if_known=200, problems=(OTHER_USER, CLIENT_ID_REUSED, MESSAGE_DELETED))
+def append_project_messages(
+    caller: KeyHolder, project_id: Text, conversation_id: Uuid7, body: ProjectMessagesCreate
+) -> Reply[ProjectMessagePage]:
+    """Append messages to a conversation, which is created under this id if there is none."""
+    scope = caller.speaking_for(body.user_id).scope
+    drafts = [message.draft() for message in body.messages]
+    rows, is_replayed = transcripts.append_or_start(scope, project_id, conversation_id, drafts)
+    page = ProjectMessagePage.of(rows, has_more=False)
+    return Reply(page, REPLAYED.copy(), 200) if is_replayed else Reply(page)

@@ -8,7 +8,7 @@ from db.scope import EVERYTHING, Scope
 from db.settings import settings
 
 from .headers import API_KEY, USER_ID
-from .problems import NOT_SIGNED_ON, OTHER_PROJECT, UNAUTHENTICATED, Kind, Problem
+from .problems import NOT_SIGNED_ON, OTHER_PROJECT, OTHER_USER, UNAUTHENTICATED, Kind, Problem
 
 
 class Caller(NamedTuple):
@@ -22,6 +22,14 @@ class Caller(NamedTuple):
         if self.scope.project_id not in (None, project_id):
             raise Problem(OTHER_PROJECT, f"The API key does not open project {project_id}.")
         return self._replace(scope=Scope(project_id, self.scope.user_id))
+
+    def speaking_for(self, user_id: str | None) -> "Caller":
+        """The caller for a user that the body names. Raises Problem 403 for another one."""
+        if user_id is None:
+            return self
+        if self.scope.user_id not in (None, user_id):
+            raise Problem(OTHER_USER, "user_id and X-User-Id name two users: send one of them.")
+        return self._replace(scope=Scope(self.scope.project_id, user_id))
 
 
 class Authentication(NamedTuple):

@@ -6,7 +6,7 @@
 
 The parameters `caller`, `body`, `query` and `headers` are made from the request by their types. All
 others are path parameters, but for `claim`: an endpoint that has it sees to its Idempotency-Key
-itself. For all other endpoints the adapter does that.
+itself. For all other endpoints the adapter does that. A `body` with a default may be left out.
 
 Without a request, as a test calls it, the endpoint is the plain function.
 """
@@ -79,6 +79,7 @@ class Endpoint:
         media_types: tuple[str, ...],
         problems: tuple[Kind, ...],
         waits_for: str | None,
+        if_known: int | None,
     ) -> None:
         self.function = function
         self.status = status
@@ -86,6 +87,7 @@ class Endpoint:
         self.media_types = media_types
         self.problems = problems
         self.waits_for = waits_for
+        self.if_known = if_known
         hints = get_type_hints(function, include_extras=True)
         returns = hints.pop("return")
         if get_origin(returns) is Reply:
@@ -94,6 +96,8 @@ class Endpoint:
         caller = hints.pop("caller", None)
         self.authentication: Authentication | None = caller.__metadata__[0] if caller else None
         self.body_model: Any = hints.pop("body", None)
+        body = inspect.signature(function).parameters.get("body")
+        self.needs_body = body is not None and body.default is body.empty
         self.query_model: type[BaseModel] | None = hints.pop("query", None)
         self.takes_claim = hints.pop("claim", None) is not None
         self.headers_model: type[BaseModel] | None = hints.pop("headers", None)
@@ -184,7 +188,9 @@ class Endpoint:
             given = {name: headers[name] for name in self.header_names if name in headers}
             arguments["headers"] = _parse(self.headers, given, "header")
         if self.body_model is not None:
-            arguments["body"] = _parse(self.body, _json(_raw(request), headers), "body")
+            raw = _raw(request)
+            if raw or self.needs_body:
+                arguments["body"] = _parse(self.body, _json(raw, headers), "body")
         elif raw := _raw(request):
             _parse(self.body, _json(raw, headers), "body")
         return arguments
@@ -214,6 +220,7 @@ def endpoint(
     media_types: tuple[str, ...] = (JSON,),
     problems: tuple[Kind, ...] = (),
     waits_for: str | None = None,
+    if_known: int | None = None,
 ) -> Callable[[Callable[..., T]], Any]:
     """Make a typed function a Chalice view.
 
@@ -221,10 +228,11 @@ def endpoint(
     unless its Reply names another; what is not JSON is text and is sent as it is. `problems` are
     those that its signature does not imply. `waits_for` says that a request may wait for something
     else than the database: for NEWS (`waiting`) or for a MODEL. No other request waits for it then.
+    `if_known` is the status that its Reply has instead if what is sent was stored before.
     """
 
     def decorate(function: Callable[..., T]) -> Callable[..., T | Response]:
-        adapter = Endpoint(function, status, sends, media_types, problems, waits_for)
+        adapter = Endpoint(function, status, sends, media_types, problems, waits_for, if_known)
 
         @wraps(function)
         def view(*args: Any, **kwargs: Any) -> T | Response:

@@ -24,6 +24,7 @@ IMPLIED = {
     "project_id": problems.OTHER_PROJECT,
     "conversation_id": problems.NO_CONVERSATION,
     "message_id": problems.NO_MESSAGE,
+    "branch": problems.NO_MESSAGE,
     "If-Match": problems.STALE_PRECONDITION,
 }
 # The headers of a problem, by its status.
@@ -107,7 +108,7 @@ def _operation(
             operation["security"].append({})  # nothing is needed
     if endpoint.body_model:
         content = {JSON: {"schema": of_bodies[endpoint, "validation"]}}
-        operation["requestBody"] = {"required": True, "content": content}
+        operation["requestBody"] = {"required": endpoint.needs_body, "content": content}
     return operation
 
 
@@ -162,6 +163,9 @@ def _responses(route: RouteEntry, endpoint: Endpoint, of_bodies: Schemas) -> dic
             for media_type in endpoint.media_types
         }
     responses = {str(endpoint.status): success}
+    if endpoint.if_known:
+        known = "It was stored before, and is answered as it is now."
+        responses[str(endpoint.if_known)] = {**success, "description": known}
     if "If-None-Match" in _names(endpoint):
         responses["304"] = _response("It has not changed.", endpoint.sends)
     kinds = sorted(_kinds(route, endpoint), key=attrgetter("status"))

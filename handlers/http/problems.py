@@ -33,6 +33,8 @@ REPEATED_HEADER = Kind(400, "repeated-header", "A header was sent more than once
 UNAUTHENTICATED = Kind(401, "unauthenticated", "A valid API key is needed")
 NOT_SIGNED_ON = Kind(401, "not-signed-on", "A signed-on user is needed")
 OTHER_PROJECT = Kind(403, "other-project", "The API key is for another project")
+OTHER_USER = Kind(403, "other-user", "The request speaks for another user")
+HOLD_NOT_ALLOWED = Kind(403, "hold-not-allowed", "A user cannot set or lift a hold")
 UNKNOWN_PATH = Kind(403, "unknown-path", "No such path")
 NO_CONVERSATION = Kind(404, "conversation-not-found", "No such conversation")
 NO_MESSAGE = Kind(404, "message-not-found", "No such message")
@@ -41,6 +43,10 @@ REQUEST_TIMEOUT = Kind(408, "request-timeout", "The request did not come to its 
 OFFSET_CONFLICT = Kind(409, "offset-conflict", "The offset is not the end of the text")
 STREAM_FINISHED = Kind(409, "stream-finished", "The message is not in progress")
 REQUEST_IN_PROGRESS = Kind(409, "request-in-progress", "The first request still runs")
+KEY_TAKEN = Kind(409, "key-taken", "Another conversation has the key")
+CLIENT_ID_REUSED = Kind(409, "client-id-reused", "The client_id belongs to another message")
+HELD = Kind(409, "held", "The conversation is held")
+MESSAGE_DELETED = Kind(410, "message-deleted", "The message has been deleted")
 STALE_PRECONDITION = Kind(412, "stale-precondition", "The conversation has changed")
 PAYLOAD_TOO_LARGE = Kind(413, "payload-too-large", "The body is too large")
 UNSUPPORTED_MEDIA_TYPE = Kind(415, "unsupported-media-type", "The body must be JSON")
@@ -64,6 +70,10 @@ KINDS: dict[type[BaseException], Kind] = {
     errors.OffsetConflict: OFFSET_CONFLICT,
     errors.StreamFinished: STREAM_FINISHED,
     errors.RequestInProgress: REQUEST_IN_PROGRESS,
+    errors.KeyTaken: KEY_TAKEN,
+    errors.ClientIdReused: CLIENT_ID_REUSED,
+    errors.Held: HELD,
+    errors.MessageDeleted: MESSAGE_DELETED,
     errors.StalePrecondition: STALE_PRECONDITION,
     errors.IdempotencyKeyReused: IDEMPOTENCY_KEY_REUSED,
     errors.Unavailable: UNAVAILABLE,

@@ -1,6 +1,7 @@
 """Types of values that several resources share."""
 
 import re
+import time
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -88,6 +89,63 @@ Title = Annotated[
     str,
     AfterValidator(_title),
     WithJsonSchema({"type": "string", "pattern": _NOT_BLANK, "maxLength": 255}),
+]
+
+# The caller's own name of a conversation, and the client's own name of a message.
+Key = Annotated[Text, Field(min_length=1, max_length=255)]
+ClientId = Annotated[Text, Field(min_length=1, max_length=64)]
+
+
+def _user(user_id: str) -> str:
+    if not user_id.strip():
+        raise ValueError("must not be blank")
+    return user_id
+
+
+# As in X-User-Id.
+UserId = Annotated[Text, AfterValidator(_user), Field(max_length=255)]
+
+
+def _tag(tag: str) -> str:
+    tag = without_nul(tag).strip()
+    if not 1 <= len(tag) <= 64:
+        raise ValueError("must have 1 to 64 characters")
+    return tag
+
+
+Tag = Annotated[
+    str,
+    AfterValidator(_tag),
+    WithJsonSchema({"type": "string", "pattern": _NOT_BLANK, "maxLength": 64}),
+]
+# A tag that comes twice is one.
+Tags = Annotated[
+    list[Tag], Field(max_length=16), AfterValidator(lambda tags: [*dict.fromkeys(tags)])
+]
+
+FUTURE_MILLISECONDS = 86_400_000  # by which a client's clock may be ahead
+
+
+def _uuid7(text: str) -> str:
+    if text[14] != "7" or text[19] not in "89ab":
+        raise PydanticCustomError("uuid_version", "must be a UUIDv7")
+    milliseconds = int(text[:8] + text[9:13], 16)
+    if milliseconds > time.time() * 1000 + FUTURE_MILLISECONDS:
+        raise PydanticCustomError("uuid_time", "must be a UUIDv7 whose time is not in the future")
+    return text
+
+
+# An Id that a client may choose for what it makes. It sorts by age, as all ids do.
+Uuid7 = Annotated[
+    Uuid,
+    AfterValidator(_uuid7),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "format": "uuid",
+            "pattern": "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$",
+        }
+    ),
 ]
 
 # RFC 3339, UTC, milliseconds. As text, since that is how it is stored and shown.

@@ -1,0 +1,49 @@
+"""Cursors: where a list goes on, as opaque text that only the list understands which it is from."""
+
+import base64
+import json
+from binascii import Error as NotBase64
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from .problems import INVALID, Problem
+
+_DIGEST_BYTES = 8
+
+
+class Cursor(NamedTuple):
+    """The place behind a row (`after`) or before it (`before`). `row` is what the list goes by."""
+
+    direction: str
+    row: str
+
+
+def encode(asked: Mapping[str, Any], cursor: Cursor) -> str:
+    """`asked` is all that makes this list another one than others: its sort and its filters."""
+    text = f"{cursor.direction} {cursor.row}".encode()
+    return base64.urlsafe_b64encode(_digest(asked) + text).decode().rstrip("=")
+
+
+def decode(asked: Mapping[str, Any], text: str) -> Cursor:
+    """Raises Problem 422 if it is not a cursor of this list."""
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        digest, text = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES:].decode()
+    except (NotBase64, ValueError):
+        raise _invalid("must come from a Link header") from None
+    if digest != _digest(asked):
+        raise _invalid("belongs to a list with another sort or filter")
+    direction, _, row = text.partition(" ")
+    return Cursor(direction, row)
+
+
+def _digest(asked: Mapping[str, Any]) -> bytes:
+    text = json.dumps(asked, sort_keys=True, separators=(",", ":"))
+    return blake2b(text.encode(), digest_size=_DIGEST_BYTES).digest()
+
+
+def _invalid(message: str) -> Problem:
+    error = {"loc": ["query", "cursor"], "msg": message, "type": "cursor"}
+    detail = f"cursor {message}: begin at the first page and follow its Link headers."
+    return Problem(INVALID, detail, errors=[error])
