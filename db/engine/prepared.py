@@ -33,7 +33,8 @@ class prepared:  # noqa: N801 - a decorator
     def _compile(self, store: Database) -> None:
         slots = [_Slot(index) for index in range(self._arity)]
         query = self._build(*(Value(slot, converter=False, unpack=False) for slot in slots))
-        self._sql, params = query.sql()
+        # A query of another query knows no database, so it has to be told in which dialect it is.
+        self._sql, params = store.get_sql_context().parse(query)
         self._indexes = [p.index if isinstance(p, _Slot) else None for p in params]
         self._constants = params
         self._takes_values_as_they_are = self._indexes == list(range(self._arity))

@@ -35,6 +35,8 @@ class Reader:
         self.last_event_id = last_event_id
         self.messages: dict[str, dict[str, Any]] = {}
         self.conversation: dict[str, Any] | None = None
+        self.leaf_id: str | None = None
+        self.newest_id = ""
         self.told: list[ServerSentEvent] = []
 
     def receive(self, body: bytes) -> list[ServerSentEvent]:
@@ -52,8 +54,15 @@ class Reader:
         """The content and status of each message, by its id."""
         return {id: (row["content"], row["status"]) for id, row in self.messages.items()}
 
+    @property
+    def parents(self) -> dict[str, str | None]:
+        """The parent of each message, by its id."""
+        return {id: row["parent_id"] for id, row in self.messages.items()}
+
     def _message(self, message: dict[str, Any]) -> None:
         self.messages[message["id"]] = message
+        if message["id"] > self.newest_id:
+            self.leaf_id = self.newest_id = message["id"]
 
     def _delta(self, data: dict[str, Any]) -> None:
         message = self.messages[data["message_id"]]
@@ -69,7 +78,14 @@ class Reader:
         message["status"] = data["status"]
 
     def _deleted(self, data: dict[str, Any]) -> None:
-        self.messages.pop(data["message_id"], None)
+        id, parent_id = data["message_id"], data["parent_id"]
+        self.messages.pop(id, None)
+        for message in self.messages.values():
+            if message["parent_id"] == id:
+                message["parent_id"] = parent_id
+        if self.leaf_id == id:
+            self.leaf_id = parent_id or max(self.messages, default=None)
 
     def _conversation(self, data: dict[str, Any]) -> None:
         self.conversation = data
+        self.leaf_id = data["last_message_id"]
