@@ -52,13 +52,21 @@ def test_the_examples_run_one_after_the_other_and_answer_as_printed(server: Serv
     names = {"KEY": key}
     answers = []
     for line, fields in commands():
-        answer = curl(Template(line).substitute(names).partition("   #")[0], server.port)
+        answer = curl(_with(names, line).partition("   #")[0], server.port)
         assert answer.status in (200, 201), (line, answer)
         if fields:
             assert list(answer.json) == fields, line
         answers.append(answer)
         names = {**_learned(answer, server), **names}
-    assert len(answers) == 9
+    assert len(answers) == 19
+
+
+def _with(names: dict[str, str], line: str) -> str:
+    """Return a line with its variables. Those that hold a URL are set in README itself."""
+    urls = dict(re.findall(r"^(\w+)=(http\S+)", README, re.MULTILINE))
+    while line != (replaced := Template(line).substitute({**urls, **names})):
+        line = replaced
+    return line
 
 
 def _learned(answer: Answer, server: Server) -> dict[str, str]:
@@ -66,8 +74,9 @@ def _learned(answer: Answer, server: Server) -> dict[str, str]:
     if answer.headers["content-type"] != "application/json":
         return {}
     if answer.json.get("messages") == []:
-        url = f"http://localhost:8000/api/v1/conversations/{answer.json['id']}/messages"
-        return {"ID": answer.json["id"], "MESSAGES": url}
+        return {"ID": answer.json["id"]}
+    if "user_message" in answer.json:
+        return {"QUESTION": answer.json["user_message"]["id"]}
     return {"MESSAGE": answer.json["id"]} if answer.json.get("status") == "in_progress" else {}
 
 
