@@ -13,6 +13,7 @@ from rich.table import Table
 
 from . import (
     alternatives,
+    branches,
     cold,
     commits,
     followers,
@@ -24,6 +25,7 @@ from . import (
     plots,
     production,
     report,
+    side_bar,
     streams,
 )
 from .goals import judge
@@ -39,6 +41,8 @@ PARTS: dict[str, ModuleType] = {
     "limit": limit,
     "layers": layers,
     "growth": growth,
+    "side_bar": side_bar,
+    "branches": branches,
     "cold": cold,
     "streams": streams,
     "memory": memory,
@@ -51,7 +55,7 @@ SIZES, QUICK_SIZES = "1000,10000,100000,1000000", "1000,10000"
     "--quick", is_flag=True, help="A few minutes, for a first impression. Writes no results."
 )
 @click.option("--only", metavar="PARTS", help=f"Some of {','.join(PARTS)}. Writes no results.")
-@click.option("--sizes", help=f"Conversations for growth; default {SIZES}.")
+@click.option("--sizes", help=f"Conversations for growth and side bars; default {SIZES}.")
 def main(quick: bool, only: str | None, sizes: str | None) -> None:
     """Measure against a FastAPI twin, alternatives and raw SQLite, and as the data grows."""
     console, load = Console(width=140), os.getloadavg()[0]

@@ -64,7 +64,7 @@ def measure(options: Options, step: Step) -> list[Sharing]:
 
 def _state(running: Server) -> tuple[int, int]:
     """Commits so far, and bytes written so far."""
-    return _commits(running.database), _written(running)
+    return _commits(running.database), written(running)
 
 
 def _commits(database: Path) -> int:
@@ -73,7 +73,7 @@ def _commits(database: Path) -> int:
     return struct.unpack_from("=I", header, CHANGE_COUNTER_OFFSET)[0]
 
 
-def _written(running: Server) -> int:
+def written(running: Server) -> int:
     """Bytes written to the database file and its write-ahead log.
 
     `wchar` counts what a process writes to files, and not what it sends on sockets. The only other

@@ -4,15 +4,24 @@ import hashlib
 import os
 import random
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from db.engine.database import database
 from db.engine.sqlite import SqliteStore
-from db.models import ApiKey, ApiKeyRow, Conversation, ConversationRow, Message, MessageRow
+from db.models import (
+    API_KEY_COLUMNS,
+    CONVERSATION_COLUMNS,
+    MESSAGE_COLUMNS,
+    ApiKeyRow,
+    ConversationRow,
+    MessageRow,
+    Tag,
+)
 from db.settings import settings
 from db.startup import open_store
 
@@ -22,6 +31,7 @@ START_MILLISECONDS = 1_767_225_600_000  # 2026-01-01; all rows are from the past
 CONCURRENT_CONVERSATIONS = 1000  # that go on at the same time, one message each in turn
 WORDS = ["who", "what", "then", "there", "store", "read", "write", "again"]
 TEXTS = [" ".join(random.Random(seed).choices(WORDS, k=30)) for seed in range(64)]
+COMMON_TAG, RARE_TAG = "common", "rare"
 
 
 class Batch(NamedTuple):
@@ -31,7 +41,9 @@ class Batch(NamedTuple):
     users: list[str | None]
     conversations: int
     messages: int
-    archived: int = 0  # so many of the oldest are archived
+    archived: range = range(0)  # which of them are, from the oldest on
+    # Every 100th is pinned, every third has the common tag, and every 500th the rare one.
+    is_marked: bool = False
 
 
 def project(number: int) -> str:
@@ -64,15 +76,17 @@ def fill(path: Path, *batches: Batch) -> None:
     connection.execute("BEGIN")
     digest = hashlib.sha256(API_KEY.encode()).hexdigest()
     key = ApiKeyRow(_id(0, _tail()), digest, None, "bench", _time(0), None)
-    connection.execute(_insert(ApiKey, ApiKeyRow), key)
+    connection.execute(_insert(API_KEY_COLUMNS), key)
     first = 0
     for batch in batches:
         for start in range(0, batch.conversations, CONCURRENT_CONVERSATIONS):
             end = min(start + CONCURRENT_CONVERSATIONS, batch.conversations)
-            numbers = range(first + start, first + end)
-            conversations, messages = _rows(batch, numbers)
-            connection.executemany(_insert(Conversation, ConversationRow), conversations)
-            connection.executemany(_insert(Message, MessageRow), messages)
+            conversations, messages = _rows(batch, first, range(first + start, first + end))
+            encoded = [row.encoded for row in conversations]
+            connection.executemany(_insert(CONVERSATION_COLUMNS), encoded)
+            connection.executemany(_insert(Tag._meta.sorted_fields), _tags(conversations))
+            stored = (row[: len(MESSAGE_COLUMNS)] for row in messages)
+            connection.executemany(_insert(MESSAGE_COLUMNS), stored)
         first += batch.conversations
     connection.execute("COMMIT")
     connection.execute("PRAGMA optimize")
@@ -98,8 +112,13 @@ def ids(path: Path, project_id: str) -> list[str]:
         return [id for (id,) in connection.execute(query, [project_id])]
 
 
-def _rows(batch: Batch, numbers: range) -> tuple[list[ConversationRow], list[MessageRow]]:
-    """Conversations that go on at the same time, and their messages as they came in."""
+def _rows(
+    batch: Batch, first: int, numbers: range
+) -> tuple[list[ConversationRow], list[MessageRow]]:
+    """Conversations that go on at the same time, and their messages as they came in.
+
+    `first` is the number of the first one of the batch.
+    """
     tails = [_tail() for _ in numbers]
     names = [_id(number * 10, tail) for number, tail in zip(numbers, tails, strict=True)]
     last: list[str | None] = [None] * len(names)
@@ -108,7 +127,8 @@ def _rows(batch: Batch, numbers: range) -> tuple[list[ConversationRow], list[Mes
         role = "user" if position % 2 else "assistant"
         for index, number in enumerate(numbers):
             moment = number * 10 + position
-            last[index], time = _id(moment, tails[index]), _time(moment)
+            parent_id, time = last[index], _time(moment)
+            last[index] = _id(moment, tails[index])
             text = TEXTS[moment % len(TEXTS)]
             messages.append(
                 MessageRow(
@@ -124,23 +144,45 @@ def _rows(batch: Batch, numbers: range) -> tuple[list[ConversationRow], list[Mes
                     content_type="text",
                     revision=position,
                     streamed_from=None,
+                    client_id=None,
+                    parent=None,
+                    parent_id=parent_id,
                 )
             )
     conversations = [
         ConversationRow(
-            names[index],
-            batch.projects[number % len(batch.projects)],
-            batch.users[number // 7 % len(batch.users)],
-            f"Conversation {number}",
-            number < batch.archived,
-            _time(number * 10),
-            _time(number * 10 + batch.messages),
-            last[index],
-            batch.messages,
+            id=names[index],
+            project_id=batch.projects[number % len(batch.projects)],
+            user_id=batch.users[number // 7 % len(batch.users)],
+            title=f"Conversation {number}",
+            is_archived=number - first in batch.archived,
+            created_at=_time(number * 10),
+            updated_at=_time(number * 10 + batch.messages),
+            last_message_id=last[index],
+            version=batch.messages,
+            key=None,
+            is_pinned=batch.is_marked and number % 100 == 50,
+            is_held=False,
+            tags=_tags_of(number) if batch.is_marked else None,
+            metadata=None,
+            activity=last[index] or names[index],
+            is_branched=False,
         )
         for index, number in enumerate(numbers)
     ]
     return conversations, messages
+
+
+def _tags_of(number: int) -> list[str] | None:
+    tags = [COMMON_TAG] * (number % 3 == 0) + [RARE_TAG] * (number % 500 == 0)
+    return tags or None
+
+
+def _tags(conversations: list[ConversationRow]) -> Iterator[tuple[Any, ...]]:
+    """The rows by which lists by tag are read."""
+    for row in conversations:
+        for name in row.tags or ():
+            yield row.id, name, row.project_id, row.is_archived, row.is_pinned, row.activity
 
 
 def _tail() -> str:
@@ -165,7 +207,7 @@ def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
-def _insert(model: type, row: type) -> str:
-    """The statement for one row, its columns in the order of the row's fields."""
-    table, fields = model._meta.table_name, row._fields
-    return f"INSERT INTO {table} ({', '.join(fields)}) VALUES ({', '.join('?' * len(fields))})"
+def _insert(columns: list[Any]) -> str:
+    """The statement for one row of a table, whose columns are given."""
+    table, names = columns[0].model._meta.table_name, [column.name for column in columns]
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from . import unbranched
 from .growth import API_V1_PAGE, PROJECTS_PAGE
 
 
@@ -51,6 +52,17 @@ CACHE = (
     "The small file fits into SQLite's page cache of 16 MB. Some pages of the large one come from "
     "the operating system."
 )
+
+RUNS = (
+    "In the worst layout each message of the path is found by its own step in the index, and read "
+    "from its own page."
+)
+INDEXES = (
+    "An append moves its conversation to the front of the lists by activity, of its project and of "
+    "all, each an index. It leaves one page of each index and enters another one."
+)
+FIELDS = "A message has two more fields, and a conversation eight."
+TWO_TAGS = "With two tags, all conversations that have the rarer one are looked at."
 
 GOALS: tuple[Goal, ...] = (
     Goal(
@@ -157,6 +169,42 @@ GOALS: tuple[Goal, ...] = (
         20,
         "SQLite steps over each skipped row in the index.",
     ),
+    Goal(
+        "side bar: largest file against smallest, of all lists",
+        "side bar: largest ratio",
+        "≤",
+        1.3,
+        TWO_TAGS,
+    ),
+    Goal(
+        "side bar: deep cursor against first page",
+        "side bar: by activity: all, deep against first",
+        "≤",
+        1.2,
+    ),
+    Goal(
+        "side bar: the same of what is not archived",
+        "side bar: by activity: not archived, deep against first",
+        "≤",
+        1.2,
+    ),
+    Goal(
+        "path of 100 in a tree against a line, worst of all requests and layouts",
+        "branches: largest ratio of a path",
+        "≤",
+        2,
+        RUNS,
+    ),
+    *(
+        Goal(f"{name}: against the code before branches", f"branches: {name}", "≤", bound, why)
+        for name, bound, why in (
+            (f"{unbranched.APPEND}, {unbranched.PLAIN}", 1.15, INDEXES),
+            (f"{unbranched.APPEND_OVER_HTTP}, {unbranched.PLAIN}", 1.15, INDEXES),
+            (f"{unbranched.BYTES}, {unbranched.PLAIN}", 1.25, INDEXES),
+            (unbranched.GET, 1.05, FIELDS),
+        )
+    ),
+    Goal("migration of 1,000,000 messages, seconds", f"branches: {unbranched.MIGRATION}", "≤", 10),
     Goal(
         "import of app, against the twin",
         "cold: import",

@@ -9,9 +9,10 @@ from statistics import median
 from typing import NamedTuple
 
 from db.engine.database import database
+from db.engine.sqlite import SqliteStore
 
 from .data import CONVERSATIONS, TEXTS, ids, use
-from .growth_files import ARCHIVED_CONVERSATIONS, CREATED_PROJECT, LARGE_PROJECT, file_of
+from .growth_files import CREATED_PROJECT, LARGE_PROJECT, file_of
 from .inprocess import Gateway
 from .options import Options, Section, Step
 from .timing import Call, microseconds
@@ -52,7 +53,7 @@ def operations(path: Path, gateway: Gateway) -> dict[str, Call]:
     depth = depth_in(len(every))
     older = every[: len(every) // 2]  # so that the newest, which are listed, stay as they are
     read, to_append = _shuffled(every), _shuffled(older)
-    to_archive = _toggles(older[ARCHIVED_CONVERSATIONS:])
+    to_archive = _toggles(older)
     conversation = json.dumps({"project_id": CREATED_PROJECT, "title": "Planning"}).encode()
     message = json.dumps({"role": "user", "content": TEXTS[0]}).encode()
     send = gateway.send
@@ -86,8 +87,8 @@ def _shuffled(ids: list[str]) -> Iterator[str]:
 
 
 def _toggles(ids: list[str]) -> Iterator[tuple[str, str]]:
-    """Archive all of them, one after the other, then restore all, and so on."""
-    return cycle((id, flag) for flag in ("true", "false") for id in random.sample(ids, len(ids)))
+    """Restore all of them, one after the other, then archive all, and so on."""
+    return cycle((id, flag) for flag in ("false", "true") for id in random.sample(ids, len(ids)))
 
 
 def steps(options: Options) -> int:
@@ -105,23 +106,33 @@ def measure(options: Options, step: Step) -> list[Growth]:
     found = []
     for name in calls[options.sizes[0]]:
         for store in stores.values():
-            _warm(Path(store.place))
-        rounds: list[dict[int, float]] = []
-        for _ in range(2 * options.rounds):
-            rounds.append({})
-            for size, store in stores.items():
-                database.initialize(store)
-                microseconds(calls[size][name], 5)  # statements are prepared anew
-                taken = microseconds(calls[size][name], options.scaled(50))
-                rounds[-1][size] = median(taken)
-        found.append(Growth(name, rounds))
+            warm(Path(store.place))
+        found.append(in_turns(name, stores, calls, options))
         step(name)
     for store in stores.values():
         store.close_all()
     return found
 
 
-def _warm(path: Path) -> None:
+def in_turns(
+    name: str,
+    stores: dict[int, SqliteStore],
+    calls: dict[int, dict[str, Call]],
+    options: Options,
+) -> Growth:
+    """Time one of the calls, in files of all sizes in turns."""
+    rounds: list[dict[int, float]] = []
+    for _ in range(2 * options.rounds):
+        rounds.append({})
+        for size, store in stores.items():
+            database.initialize(store)
+            microseconds(calls[size][name], 5)  # statements are prepared anew
+            taken = microseconds(calls[size][name], options.scaled(50))
+            rounds[-1][size] = median(taken)
+    return Growth(name, rounds)
+
+
+def warm(path: Path) -> None:
     """Read the file into the operating system's cache, which drops what is long unused."""
     with path.open("rb") as file:
         while file.read(1 << 24):
@@ -141,10 +152,10 @@ def section(found: list[Growth]) -> Section:
     return Section(
         "Growth",
         "Median microseconds in process with synchronous=FULL. Each conversation has 10 messages, "
-        "interleaved with those of others. There are 100 users and 20 projects, and one project "
-        f"has half of all conversations. The deep cursor and the deep skip are {depth:,} rows from "
-        "the newest in the largest file. In smaller files they are in the middle of the project "
-        "if that is nearer.",
+        "interleaved with those of others. There are 100 users. One project has half of all "
+        "conversations, and 1,000 others share the rest. The older half is archived. The deep "
+        f"cursor and the deep skip are {depth:,} rows from the newest in the largest file. In "
+        "smaller files they are in the middle of the project if that is nearer.",
         ["operation", *(f"{size:,}" for size in sizes), f"{last:,} to {first:,}"],
         [
             [

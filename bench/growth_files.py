@@ -1,53 +1,75 @@
-"""The files of the growth measurement: made once, and kept between runs."""
+"""The files of the measurements of growth and of side bars: made once, and kept between runs."""
 
 import hashlib
 import os
+import random
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from db import messages
+from db.messages import Draft
+from db.scope import EVERYTHING
 from db.upkeep.schema import DIRECTORY
 
 from . import data
-from .data import Batch, fill, ids, project
+from .data import TEXTS, Batch, fill, ids, project, use
 
-LARGE_PROJECT = project(1)  # has every second conversation; 19 others share the rest
-PROJECTS = [each for number in range(2, 21) for each in (LARGE_PROJECT, project(number))]
+# It has every second conversation with messages; 1,000 others share the rest.
+LARGE_PROJECT = project(1)
+PROJECTS = [each for number in range(2, 1002) for each in (LARGE_PROJECT, project(number))]
 USERS: list[str | None] = [f"user-{number}" for number in range(100)]
-CREATED_PROJECT = project(99)
-ARCHIVED_CONVERSATIONS = 100  # the oldest
+CREATED_PROJECT = project(2001)
+# As many as the large project has, all of them archived but for a few old ones, and no messages.
+ARCHIVED_PROJECT = project(2002)
+NOT_ARCHIVED = 30
+REVIVED_CONVERSATIONS = 100  # of all ages: the last ones in which somebody said something
 
 
 def file_of(size: int, cache: Path) -> Path:
     """The file with that many conversations. A million take a few minutes the first time."""
-    batch = Batch(PROJECTS, USERS, size, 10, archived=ARCHIVED_CONVERSATIONS)
-    path = cache / f"{size}-{_fingerprint(batch)}.db"
+    half = size // 2
+    batches = (
+        Batch([ARCHIVED_PROJECT], [None], half, 0, archived=range(NOT_ARCHIVED, half)),
+        Batch(PROJECTS, USERS, size, 10, archived=range(half), is_marked=True),
+    )
+    path = cache / f"{size}-{_fingerprint(batches)}.db"
     if not path.exists():
         for outdated in cache.glob(f"{size}-*"):
             outdated.unlink()
         unfinished = path.with_suffix(".part")
-        fill(unfinished, batch)
+        fill(unfinished, *batches)
+        _revive(unfinished)
         unfinished.rename(path)
         os.sync()
     _undo(path)
     return path
 
 
+def _revive(path: Path) -> None:
+    """Let old and new conversations stand beside each other in the lists by activity."""
+    store = use(path, "off")
+    for id in random.Random(1).sample(ids(path, LARGE_PROJECT), REVIVED_CONVERSATIONS):
+        messages.append(EVERYTHING, id, [Draft("user", TEXTS[0])])
+    store.close_all()
+
+
 def _undo(path: Path) -> None:
-    """Undo what an earlier run has created and archived."""
-    first = ids(path, LARGE_PROJECT)[ARCHIVED_CONVERSATIONS]
+    """Undo what an earlier run has created and restored."""
+    every = ids(path, LARGE_PROJECT)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("DELETE FROM conversation WHERE project_id = ?", [CREATED_PROJECT])
-        connection.execute(
-            "UPDATE conversation SET is_archived = 0 "
-            "WHERE project_id = ? AND id >= ? AND is_archived = 1",
-            [LARGE_PROJECT, first],
-        )
+        for table, id in (("conversation", "id"), ("tag", "conversation_id")):
+            connection.execute(
+                f"UPDATE {table} SET is_archived = 1 "
+                f"WHERE project_id = ? AND {id} < ? AND is_archived = 0",
+                [LARGE_PROJECT, every[len(every) // 2]],
+            )
 
 
-def _fingerprint(batch: Batch) -> str:
+def _fingerprint(batches: tuple[Batch, ...]) -> str:
     """A hash of all that decides what is in a file."""
-    digest = hashlib.sha256(repr(batch).encode())
-    for source in (Path(data.__file__), *sorted(DIRECTORY.glob("*.py"))):
+    digest = hashlib.sha256(repr(batches).encode())
+    for source in (Path(data.__file__), Path(__file__), *sorted(DIRECTORY.glob("*.py"))):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:12]

@@ -11,7 +11,7 @@ class Options(NamedTuple):
     folder: Path  # for what one run makes; removed afterwards
     cache: Path  # for what takes long to make; kept
     quick: bool = False
-    sizes: tuple[int, ...] = ()  # conversations, for growth
+    sizes: tuple[int, ...] = ()  # conversations, for growth and side bars
 
     @property
     def rounds(self) -> int:

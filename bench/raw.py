@@ -5,15 +5,19 @@ It has no gateway, no routing, no validation, no tenants, no errors, no request 
 
 import json
 import sqlite3
+from collections.abc import Iterable
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from db.clock import new_id, now
 from db.engine.sqlite import SqliteStore
 
-MESSAGE = "id, conversation_id, role, content, status, metadata, created_at, updated_at"
+MESSAGE = "id, conversation_id, role, content, status, metadata, created_at, updated_at, client_id"
 CONVERSATION = (
-    "id, project_id, user_id, title, is_archived, created_at, updated_at, last_message_id, version"
+    "id, project_id, title, created_at, updated_at, user_id, key, is_archived, is_pinned, is_held, "
+    "tags, metadata, last_message_id"
 )
 
 
@@ -27,56 +31,58 @@ class Raw:
     def create(self, body: bytes) -> str:
         given = json.loads(body)
         id, time = new_id(), now()
+        named = (id, given["project_id"], given["title"], time, time)
+        row = (*named, None, None, False, False, False, None, None, None)
         self.run("BEGIN IMMEDIATE")
         self.run(
-            f"INSERT INTO conversation ({CONVERSATION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (id, given["project_id"], None, given["title"], False, time, time, None, 0),
+            f"INSERT INTO conversation ({CONVERSATION}, version, activity, is_branched) "
+            f"VALUES ({', '.join('?' * 16)})",
+            (*row, 0, id, False),
         )
         self.run("COMMIT")
-        return json.dumps(_conversation((id, given["project_id"], given["title"], time, time), []))
+        return json.dumps(_conversation(row, []))
 
     def append(self, id: str, body: bytes) -> str:
         given = json.loads(body)
         self.run("BEGIN IMMEDIATE")
-        query = f"SELECT {CONVERSATION} FROM conversation WHERE id = ?"
-        version = self.run(query, (id,)).fetchone()[-1] + 1
+        query = f"SELECT {CONVERSATION}, version FROM conversation WHERE id = ?"
+        *_, parent_id, version = self.run(query, (id,)).fetchone()
+        version += 1
         time, message_id = now(), new_id()
-        row = (message_id, id, given["role"], given["content"], "completed", None, time, time)
+        row = (message_id, id, given["role"], given["content"], "completed", None, time, time, None)
         self.run(
             f"INSERT INTO message ({MESSAGE}, position, content_type, revision) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"VALUES ({', '.join('?' * 12)})",
             (*row, version, "text", version),
         )
         self.run(
-            "UPDATE conversation SET version = ?, last_message_id = ?, updated_at = ? WHERE id = ?",
-            (version, message_id, time, id),
+            "UPDATE conversation SET version = ?, last_message_id = ?, activity = ?, "
+            "updated_at = ? WHERE id = ?",
+            (version, message_id, message_id, time, id),
         )
         self.run("COMMIT")
-        return json.dumps(_message(row))
+        return json.dumps(_message(row, parent_id))
 
     def get(self, id: str) -> str:
-        query = (
-            "SELECT id, project_id, title, created_at, updated_at FROM conversation WHERE id = ?"
-        )
+        query = f"SELECT {CONVERSATION} FROM conversation WHERE id = ?"
         row = self.run(query, (id,)).fetchone()
         query = f"SELECT {MESSAGE} FROM message WHERE conversation_id = ? ORDER BY position"
-        return json.dumps(_conversation(row, [_message(m) for m in self.run(query, (id,))]))
+        return json.dumps(_conversation(row, _line(self.run(query, (id,)))))
 
     def list(self, project_id: str) -> str:
         rows = self.run(
-            "SELECT id, project_id, title, created_at, updated_at FROM conversation "
+            f"SELECT {CONVERSATION} FROM conversation "
             "WHERE project_id = ? ORDER BY id DESC LIMIT 100",
             (project_id,),
         ).fetchall()
-        messages: dict[str, list[dict[str, Any]]] = {row[0]: [] for row in rows}
         query = (
             f"SELECT {MESSAGE} FROM message WHERE conversation_id IN ({', '.join('?' * len(rows))})"
             " ORDER BY conversation_id, position"
         )
-        for message in self.run(query, [row[0] for row in rows]):
-            messages[message[1]].append(_message(message))
-        found = [_conversation(row, messages[row[0]]) for row in rows]
-        return json.dumps({"conversations": found, "total": len(found), "skip": 0, "limit": 100})
+        found = self.run(query, [row[0] for row in rows])
+        messages = {id: _line(group) for id, group in groupby(found, key=itemgetter(1))}
+        shown = [_conversation(row, messages.get(row[0], [])) for row in rows]
+        return json.dumps({"conversations": shown, "total": len(shown), "skip": 0, "limit": 100})
 
     def page(self, project_id: str) -> str:
         rows = self.run(
@@ -98,7 +104,8 @@ PROJECTS_FIELDS = (
 
 
 def _conversation(row: tuple[Any, ...], messages: list[dict[str, Any]]) -> dict[str, Any]:
-    id, project_id, title, created_at, updated_at = row
+    id, project_id, title, created_at, updated_at, user_id, key, *more = row
+    is_archived, is_pinned, is_held, tags, metadata, last_message_id = more
     return {
         "id": id,
         "project_id": project_id,
@@ -106,11 +113,28 @@ def _conversation(row: tuple[Any, ...], messages: list[dict[str, Any]]) -> dict[
         "messages": messages,
         "created_at": created_at,
         "updated_at": updated_at,
+        "user_id": user_id,
+        "key": key,
+        "is_archived": bool(is_archived),
+        "is_pinned": bool(is_pinned),
+        "is_held": bool(is_held),
+        "tags": json.loads(tags) if tags else [],
+        "metadata": json.loads(metadata) if metadata else None,
+        "last_message_id": last_message_id,
     }
 
 
-def _message(row: tuple[Any, ...]) -> dict[str, Any]:
-    id, conversation_id, role, content, status, metadata, created_at, updated_at = row
+def _line(rows: Iterable[tuple[Any, ...]]) -> list[dict[str, Any]]:
+    """Messages of which each follows the one before it."""
+    messages, parent_id = [], None
+    for row in rows:
+        messages.append(_message(row, parent_id))
+        parent_id = row[0]
+    return messages
+
+
+def _message(row: tuple[Any, ...], parent_id: str | None) -> dict[str, Any]:
+    id, conversation_id, role, content, status, metadata, created_at, updated_at, client_id = row
     return {
         "id": id,
         "conversation_id": conversation_id,
@@ -120,4 +144,6 @@ def _message(row: tuple[Any, ...]) -> dict[str, Any]:
         "metadata": json.loads(metadata) if metadata else None,
         "created_at": created_at,
         "updated_at": updated_at,
+        "parent_id": parent_id,
+        "client_id": client_id,
     }

@@ -26,11 +26,11 @@ class Server(NamedTuple):
     log: Path  # of standard output and error: one line for each request
 
 
-def local(database: Path) -> AbstractContextManager[Server]:
-    """Ours as `chalice local`."""
+def local(database: Path, checkout: Path = ROOT) -> AbstractContextManager[Server]:
+    """Ours as `chalice local`, or as an earlier checkout has it."""
     port = _free_port()
     command = ["chalice", "local", "--no-autoreload", "--stage", "dev", "--port", str(port)]
-    return _serving("ours", command, _ours(database), port, database, "/health")
+    return _serving("ours", command, _ours(database), port, database, "/health", checkout)
 
 
 def production(database: Path) -> AbstractContextManager[Server]:
@@ -76,12 +76,13 @@ def _serving(
     port: int,
     database: Path,
     ready_path: str,
+    checkout: Path = ROOT,
 ) -> Iterator[Server]:
     log = database.with_suffix(".log")
     with log.open("wb") as stream:
         process = subprocess.Popen(
             [str(BIN / command[0]), *command[1:]],
-            cwd=ROOT,
+            cwd=checkout,
             env={**os.environ, **environment},
             stdout=stream,
             stderr=stream,

@@ -4,11 +4,30 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from statistics import median
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, NamedTuple
 
 Call = Callable[..., Any]
 Block = Callable[[int], list[float]]  # does something that many times: the microseconds of each
 BLOCKS = 20  # of each call, in turns
+
+
+class Compared(NamedTuple):
+    """What was measured of ours and of something else, one pair a round."""
+
+    name: str
+    pairs: list[tuple[float, float]]
+
+    @property
+    def ours(self) -> float:
+        return median(ours for ours, _ in self.pairs)
+
+    @property
+    def other(self) -> float:
+        return median(other for _, other in self.pairs)
+
+    @property
+    def ratio(self) -> float:
+        return median(ours / other for ours, other in self.pairs)
 
 
 def microseconds(call: Call, times: int) -> list[float]:
