@@ -128,12 +128,12 @@ def model(configure: Callable[..., None]) -> Iterator[ModelServer]:
 
 @pytest.fixture
 def chat(api: Api, conversation_id: str) -> Chat:
-    """`chat("Hi")` posts "Hi" to `/api/v1/chat` and returns the answer."""
+    """`chat("Hi", client_id="1")` posts both to `/api/v1/chat` and returns the answer."""
 
-    def say(content: Any = "Hi", **rest: Any) -> Answer:
+    def say(content: Any = "Hi", *, headers: Any = None, **fields: Any) -> Answer:
         database.close()
-        body = {"conversation_id": conversation_id, "content": content}
-        return api.post("/api/v1/chat", body, **rest)
+        body = {"conversation_id": conversation_id, "content": content, **fields}
+        return api.post("/api/v1/chat", body, headers=headers)
 
     return say
 

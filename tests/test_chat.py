@@ -9,6 +9,7 @@ import pytest
 
 from db import conversations, messages
 from db.engine.database import database
+from db.messages import Draft
 from db.models import Message
 from db.scope import EVERYTHING
 
@@ -219,6 +220,99 @@ def test_a_retry_after_the_server_died_finds_the_part_that_came(
     assert model.asked == []
 
 
+def test_a_question_that_is_sent_again_is_answered_by_what_is_stored(
+    chat: Chat, model: ModelServer, conversation_id: str, clock: Clock
+):
+    first = chat(client_id="c")
+    assert first.json["user_message"]["client_id"] == "c"
+    assert "idempotent-replayed" not in first.headers
+    say(conversation_id, "after")
+    clock.move(seconds=30 * 86_400)
+    later = chat(client_id="c")
+    assert (first.status, later.status) == (200, 200)
+    assert later.body == first.body
+    assert later.headers["idempotent-replayed"] == "true"
+    assert len(model.asked) == 1
+
+
+def test_a_question_that_is_sent_again_can_be_answered_with_the_same_events(
+    chat: Chat, model: ModelServer
+):
+    events = {"Accept": "text/event-stream"}
+    first, later = (chat(client_id="c", headers=events) for _ in range(2))
+    assert later.body == first.body
+    assert b"event: done" in later.body
+    assert len(model.asked) == 1
+
+
+def test_a_question_whose_answer_failed_is_not_asked_again(
+    chat: Chat, model: ModelServer, conversation_id: str
+):
+    model.script = lambda reply: reply.begin().say("Hel").cut()
+    assert_failed(chat(client_id="c"), conversation_id, "Hel")
+    model.script = hello
+    later = chat(client_id="c")
+    assert_failed(later, conversation_id, "Hel")
+    assert later.headers["idempotent-replayed"] == "true"
+    assert len(model.asked) == 1
+
+
+def test_a_question_that_is_being_answered_is_not_asked_again(
+    chat: Chat, model: ModelServer, conversation_id: str
+):
+    def send_again(id: str) -> None:
+        assert_problem(chat(client_id="c"), 409, "request-in-progress")
+
+    def say_with_id(content: str = "Hi", **rest: Any) -> Answer:
+        return chat(content, client_id="c")
+
+    first = in_mid_answer(say_with_id, model, conversation_id, send_again)
+    assert chat(client_id="c").body == first.body
+    assert len(model.asked) == 1
+
+
+@pytest.mark.parametrize("other", [{"content": "Bye"}, {"parent_id": None}], ids=str)
+def test_another_question_under_a_client_id_asks_no_model(
+    chat: Chat, model: ModelServer, conversation_id: str, other: dict[str, Any]
+):
+    say(conversation_id, "before")
+    question = chat(client_id="c").json["user_message"]
+    answer = chat(**{"content": "Hi", "client_id": "c", **other})
+    problem = assert_problem(answer, 409, "client-id-reused")
+    assert problem["message_id"] == question["id"]
+    assert len(model.asked) == 1
+    assert len(stored(conversation_id)) == 3
+
+
+@pytest.mark.parametrize("gone", ["user_message", "assistant_message"])
+def test_a_question_is_not_asked_again_when_it_or_its_answer_was_deleted(
+    chat: Chat, model: ModelServer, conversation_id: str, gone: str
+):
+    first = chat(client_id="c").json
+    messages.remove(EVERYTHING, conversation_id, first[gone]["id"])
+    say(conversation_id, "after")
+    assert_problem(chat(client_id="c"), 410, "message-deleted")
+    assert len(model.asked) == 1
+    assert len(stored(conversation_id)) == 2
+
+
+@pytest.mark.parametrize("after", [[], ["after"]], ids=["alone", "followed"])
+def test_a_message_that_was_no_question_does_not_pass_for_an_answered_one(
+    chat: Chat, conversation_id: str, after: list[str]
+):
+    """Its client id is known, but no model was asked for it. What follows it is no answer."""
+    draft = Draft("user", "Hi", client_id="c")
+    (question,) = messages.append(EVERYTHING, conversation_id, [draft])
+    say(conversation_id, *after)
+    answer = chat(client_id="c")
+    if answer.status == 200:
+        assert answer.json["user_message"]["id"] == question.id
+        assert answer.json["assistant_message"]["role"] == "assistant"
+        assert answer.json["assistant_message"]["parent_id"] == question.id
+    else:
+        assert answer.status in (409, 410)
+
+
 def test_a_chat_in_an_unknown_conversation_asks_no_model(api: Api, model: ModelServer):
     answer = api.post(CHAT, {"conversation_id": PROJECT, "content": "Hi"})
     assert_problem(answer, 404, "conversation-not-found")
@@ -235,6 +329,11 @@ def test_a_chat_in_an_unknown_conversation_asks_no_model(api: Api, model: ModelS
         {"conversation_id": PROJECT, "content": None},
         {"conversation_id": PROJECT, "content": "Hi", "role": "user"},
         {"conversation_id": PROJECT, "content": "Hi", "metadata": []},
+        {"conversation_id": PROJECT, "parent_id": None},
+        {"conversation_id": PROJECT, "parent_id": "x", "content": "Hi"},
+        {"conversation_id": PROJECT, "parent_id": PROJECT, "client_id": "c"},
+        {"conversation_id": PROJECT, "parent_id": PROJECT, "metadata": {}},
+        {"conversation_id": PROJECT, "content": "Hi", "client_id": ""},
     ],
 )
 def test_a_chat_that_is_invalid_is_refused(api: Api, body: object):

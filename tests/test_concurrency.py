@@ -6,6 +6,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -136,6 +137,71 @@ def test_twelve_copies_of_a_post_to_four_processes_have_one_effect(
         left = clients[0].get(CONVERSATIONS, params={"project_id": project_id}).json()
         assert left["total"] == (2 if kind == "create" else 1)
         assert sum(len(row["messages"]) for row in left["conversations"]) == LEAVES[kind]
+
+
+# How many messages a request creates that names what it makes, by a client id or a key.
+NAMED = {"append": 1, "batch": 3, "chat": 2, "by-key": 1}
+
+
+def named_request(kind: str, project_id: str, conversation_id: str) -> tuple[str, str, Any]:
+    """Return the method, the path and the body of a request."""
+    if kind == "by-key":
+        body = {"project_id": project_id, "tags": ["work"], "messages": [HELLO]}
+        return "PUT", f"{CONVERSATIONS}/by-key/the same", body
+    path, body = request_of(kind, project_id, conversation_id)
+    if kind == "batch":
+        return "POST", path, [{**HELLO, "client_id": str(number)} for number in range(3)]
+    return "POST", path, {**body, "client_id": "the same"}
+
+
+def assert_one_row(kind: str, answers: list[tuple[int, Any]]) -> None:
+    """Assert that one request made it, and that all answer it."""
+    statuses = sorted(status for status, _ in answers)
+    if kind == "chat":  # it says 409 while the first one is being answered
+        assert statuses == [200] * statuses.count(200) + [409] * statuses.count(409)
+    else:
+        assert statuses == [200] * (len(answers) - 1) + [201]
+    first, *others = [body for status, body in answers if status != 409]
+    assert others == [first] * len(others)
+
+
+@pytest.mark.parametrize("kind", NAMED)
+def test_twelve_threads_that_name_what_they_make_make_one(
+    api: Api, conversation_id: str, kind: str
+):
+    method, path, body = named_request(kind, PROJECT, conversation_id)
+
+    def send(client: Api) -> tuple[int, Any]:
+        answer = client.request(method, quote(path), body)
+        return answer.status, answer.json
+
+    clients = [Api(InProcess(app), api.headers) for _ in range(12)]
+    assert_one_row(kind, at_once(*(partial(send, client) for client in clients)))
+    assert Message.select().count() == NAMED[kind]
+    assert Conversation.select().count() == (2 if kind == "by-key" else 1)
+
+
+@pytest.mark.parametrize("kind", NAMED)
+def test_twelve_requests_to_four_processes_that_name_what_they_make_make_one(
+    servers: list[Server], kind: str
+):
+    project_id = new_id()
+    with ExitStack() as stack:
+        clients = [stack.enter_context(httpx.Client(base_url=server.url)) for server in servers * 3]
+        made = clients[0].post(CONVERSATIONS, json={"project_id": project_id}).json()
+        method, path, body = named_request(kind, project_id, made["id"])
+
+        def send(client: httpx.Client) -> tuple[int, Any]:
+            client.get("/health")  # opens the connection
+            gate.wait()
+            answer = client.request(method, path, json=body)
+            return answer.status_code, answer.json()
+
+        gate = threading.Barrier(len(clients))
+        assert_one_row(kind, at_once(*(partial(send, client) for client in clients)))
+        left = clients[0].get(CONVERSATIONS, params={"project_id": project_id}).json()
+        assert left["total"] == (2 if kind == "by-key" else 1)
+        assert sum(len(row["messages"]) for row in left["conversations"]) == NAMED[kind]
 
 
 def assert_kept(conversation_id: str, written: dict[str, list[str]]) -> None:

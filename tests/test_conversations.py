@@ -33,7 +33,11 @@ from .support.world import OTHER_PROJECT, PROJECT
 
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
-FIELDS = ["id", "project_id", "title", "messages", "created_at", "updated_at"]
+FIELDS = [
+    *("id", "project_id", "title", "messages", "created_at", "updated_at"),
+    *("user_id", "key", "is_archived", "is_pinned", "is_held", "tags", "metadata"),
+    "last_message_id",
+]
 
 
 def create(caller: Caller, title: str | None = None, project: str = PROJECT) -> str:
@@ -179,8 +183,13 @@ def test_a_change_to_the_same_values_changes_nothing(anyone: Caller):
 
 @pytest.mark.parametrize(
     "body",
-    [{"is_archived": None}, {"is_archived": "maybe"}, {"titel": "x"}, {"project_id": PROJECT}],
-)
+    [
+        {"is_archived": None}, {"is_archived": "maybe"}, {"titel": "x"}, {"project_id": PROJECT},
+        {"is_pinned": None}, {"is_held": "maybe"}, {"tags": None}, {"metadata": [1]},
+        {"last_message_id": None}, {"last_message_id": "x"}, {"last_message_id": PROJECT},
+        {"key": "k"}, {"user_id": "alice"}, {"messages": []},
+    ],
+)  # fmt: skip
 def test_a_change_that_is_invalid_is_refused(api: Api, anyone: Caller, body: dict[str, object]):
     id = create(anyone, "Planning")
     assert_problem(api.patch(f"{CONVERSATIONS}/{id}", body), 422, "invalid")

@@ -1,6 +1,5 @@
 """Tests `python -m db copy`: every row arrives on either engine, or the copy fails."""
 
-import json
 import multiprocessing
 import os
 import signal
@@ -17,36 +16,19 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from db import api_keys, conversations, idempotency_keys, lists, messages, streams
+from db import conversations, lists
 from db.__main__ import cli
 from db.engine.connect import Store, store_at
 from db.engine.database import database
 from db.engine.sqlite import SqliteStore
-from db.idempotency_keys import Claim, Outcome
-from db.messages import Draft
 from db.models import MODELS, ApiKey, Message
-from db.scope import EVERYTHING, Scope
+from db.scope import EVERYTHING
 from db.settings import settings
 from db.upkeep import copying, schema
 from db.upkeep.copying import CopyError
 
+from .support.rows import store_rows_of_every_kind
 from .support.world import PROJECT
-
-# Text that COPY, Python, C or a terminal may treat specially.
-ODD_TEXTS = [
-    "",
-    " ",
-    "\\N",
-    "\\.",
-    "\\\\n\\x41",
-    "a\tb\nc\r\nd\re",
-    "100 % of %s and %(name)s, {} and $1",
-    "it's \"quoted\", `so` and 'so'; -- DROP TABLE message",
-    "\x01\x1b[31m\x7f\x85\u2028",
-    "naïve café cafe\u0301 ﬁ ß İ",
-    "日本語 עברית \u202eright to left\u202c",
-    "👩‍👩‍👧‍👦 🏳️‍🌈 𝔘𝔫𝔦𝔠𝔬𝔡𝔢 \U0010ffff \ufffe\uffff",
-]
 
 
 class Bars:
@@ -71,31 +53,7 @@ class Bars:
 @pytest.fixture(autouse=True)
 def rows() -> None:
     """Rows of every kind that a store can hold."""
-    bob = Scope(PROJECT, "bob")
-    for text in ODD_TEXTS:
-        conversations.start(EVERYTHING, text or PROJECT, text)
-        conversation = conversations.start(Scope(None, text or None), PROJECT, None)
-        drafts = [
-            Draft("user", text),
-            Draft("assistant", [{"type": text, "": [text, None, 1.5]}], metadata={text: 10**400}),
-            Draft("tool", text, "incomplete", {}),
-        ]
-        messages.append(EVERYTHING, conversation.id, drafts)
-        idempotency_keys.claim(Claim(text, text, "fingerprint"))
-    outcome = Outcome(201, json.dumps({"Location": "/"}), ODD_TEXTS[-1])
-    idempotency_keys.settle(Claim("", "", "fingerprint"), outcome)
-    *_, streaming, edited = messages.append(
-        EVERYTHING,
-        conversations.start(bob, PROJECT, "Streaming").id,
-        [Draft("assistant", "", "in_progress"), Draft("user", "Hello")],
-    )
-    for offset in (0, 3):
-        streams.append(EVERYTHING, streaming.conversation_id, streaming.id, offset, "a😀b")
-    messages.edit(EVERYTHING, edited.conversation_id, edited.id, content="Edited")
-    conversations.change(EVERYTHING, edited.conversation_id, is_archived=True)
-    api_keys.make(PROJECT, "phone")
-    api_keys.revoke(api_keys.make()[1].id)
-    database.close()
+    store_rows_of_every_kind()
 
 
 @pytest.fixture

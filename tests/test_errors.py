@@ -9,8 +9,10 @@ from chalice.app import RouteEntry
 from app import app
 from db import conversations, messages, streams
 from db.clock import new_id
+from db.engine.database import database
 from db.errors import Unavailable
-from db.scope import EVERYTHING
+from db.messages import Draft
+from db.scope import EVERYTHING, Scope
 from handlers.http import middleware, problems
 from handlers.http.endpoint import MAX_BODY_BYTES
 from handlers.http.openapi import describe
@@ -35,6 +37,11 @@ class Scene(NamedTuple):
 
     def send(self, world: World | None = None, **rest: object) -> Answer:
         return request_for(self.route, world or self.world).send(self.api, **rest)
+
+    def send_also(self, **fields: object) -> Answer:
+        """Send the request with more fields in its body."""
+        request = request_for(self.route, self.world)
+        return request._replace(json={**(request.json or {}), **fields}).send(self.api)
 
     def send_with(self, **headers: str | None) -> Answer:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -69,6 +76,41 @@ def reuse_a_key(scene: Scene) -> Answer:
 def answer_too_much(scene: Scene) -> Answer:
     scene.monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "confab")
     scene.monkeypatch.setattr(middleware, "MAX_RESPONSE_BYTES", 3)
+    return scene.send()
+
+
+def send_a_key_that_is_taken(scene: Scene) -> Answer:
+    conversations.start(Scope(PROJECT, USER), PROJECT, key="taken")
+    database.close()
+    return scene.send_also(key="taken")
+
+
+def send_a_client_id(scene: Scene) -> Answer:
+    body = request_for(scene.route, scene.world).json or {}
+    if "messages" not in body:
+        return scene.send_also(client_id="c")
+    return scene.send_also(messages=[{**each, "client_id": "c"} for each in body["messages"]])
+
+
+def reuse_a_client_id(scene: Scene) -> Answer:
+    other = [Draft("system", "Another message", client_id="c")]
+    messages.append(EVERYTHING, scene.world.conversation_id, other)
+    database.close()
+    return send_a_client_id(scene)
+
+
+def repeat_a_message_that_was_deleted(scene: Scene) -> Answer:
+    send_a_client_id(scene)
+    for row in messages.page_for(EVERYTHING, scene.world.conversation_id).rows:
+        if row.client_id is not None:
+            messages.remove(EVERYTHING, row.conversation_id, row.id)
+    database.close()
+    return send_a_client_id(scene)
+
+
+def hold_the_conversation(scene: Scene) -> Answer:
+    conversations.change(EVERYTHING, scene.world.conversation_id, is_held=True)
+    database.close()
     return scene.send()
 
 
@@ -115,6 +157,12 @@ PROVOKE: dict[Kind, Callable[[Scene], Answer]] = {
         scene.world._replace(conversation_id=new_id())
     ),
     problems.NO_MESSAGE: lambda scene: scene.send(scene.world._replace(message_id=new_id())),
+    problems.OTHER_USER: lambda scene: scene.send_also(user_id="mallory"),
+    problems.HOLD_NOT_ALLOWED: lambda scene: scene.send_also(is_held=True),
+    problems.KEY_TAKEN: send_a_key_that_is_taken,
+    problems.CLIENT_ID_REUSED: reuse_a_client_id,
+    problems.MESSAGE_DELETED: repeat_a_message_that_was_deleted,
+    problems.HELD: hold_the_conversation,
     problems.OFFSET_CONFLICT: lambda scene: (
         request_for(scene.route, scene.world)
         ._replace(json={"offset": 1_000, "delta": "!"})
@@ -142,10 +190,22 @@ IN_CHAT: dict[Kind, Callable[[str, str], object]] = {
 }
 
 
+# Where another request than in `PROVOKE` is needed.
+OF_ROUTES: dict[tuple[str, Kind], Callable[[Scene], Answer]] = {
+    ("get_conversation", problems.NO_MESSAGE): lambda scene: scene.send(branch=new_id()),
+    ("list_messages", problems.NO_MESSAGE): lambda scene: scene.send(branch=new_id()),
+    # It would create one that never existed.
+    ("append_project_messages", problems.NO_CONVERSATION): lambda scene: scene.send(
+        make_world(user_id="mallory")
+    ),
+}
+
+
 def provoke(scene: Scene, kind: Kind) -> Answer:
-    if name_of(scene.route) == "chat" and kind in IN_CHAT:
+    name = name_of(scene.route)
+    if name == "chat" and kind in IN_CHAT:
         return meddle_with_the_answer(scene, IN_CHAT[kind])
-    return PROVOKE[kind](scene)
+    return OF_ROUTES.get((name, kind), PROVOKE[kind])(scene)
 
 
 def is_documented(route: RouteEntry, kind: Kind) -> bool:
@@ -204,8 +264,15 @@ def test_a_route_has_no_problem_that_is_not_documented(scene: Scene, kind: Kind)
         assert answer.json["type"] in [k.type for k in known]
 
 
-@pytest.mark.parametrize("path", app.routes)
-@pytest.mark.parametrize("method", ["PUT", "HEAD", "TRACE"])
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [
+        (path, method)
+        for path, methods in app.routes.items()
+        for method in ("PUT", "HEAD", "TRACE")
+        if method not in methods
+    ],
+)
 def test_a_method_that_a_path_lacks_is_405_with_what_it_allows(api: Api, path: str, method: str):
     answer = api.request(method, path)
     assert answer.status == 405

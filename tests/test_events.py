@@ -67,9 +67,17 @@ def test_a_change_of_the_conversation_is_an_event(reader: Follower):
     conversations.change(scope, id, title="One")
     conversations.change(scope, id, title="Two", is_archived=True)
     assert reader.look() == ["conversation"]
-    assert reader.conversation == {"id": id, "title": "Two", "is_archived": True}
-    conversations.change(scope, id, title="Three")
+    assert reader.conversation == {
+        "id": id,
+        "title": "Two",
+        "is_archived": True,
+        "is_pinned": False,
+        "tags": [],
+        "last_message_id": None,
+    }
+    conversations.change(scope, id, title="Three", is_pinned=True, tags=["b", "a"])
     assert reader.look() == ["conversation"]
+    assert (reader.conversation["is_pinned"], reader.conversation["tags"]) == (True, ["b", "a"])
 
 
 def test_a_request_that_changes_nothing_makes_no_event(reader: Follower):

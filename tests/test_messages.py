@@ -31,6 +31,7 @@ from .support.world import PROJECT
 MESSAGES = "/api/v1/conversations/{}/messages"
 FIELDS = [
     "id", "conversation_id", "role", "content", "status", "metadata", "created_at", "updated_at",
+    "parent_id", "client_id",
 ]  # fmt: skip
 
 

@@ -4,11 +4,13 @@ import inspect
 import re
 from collections.abc import Callable
 from typing import Any, get_type_hints
+from urllib.parse import quote
 
 import pytest
 from chalice.app import RouteEntry
 
 from app import app
+from db.clock import new_id
 from handlers.http.caller import SignedOnUser
 from handlers.http.openapi import describe
 from handlers.service import openapi
@@ -20,6 +22,7 @@ jsonschema = pytest.importorskip("jsonschema")
 openapi_spec_validator = pytest.importorskip("openapi_spec_validator")
 
 PAGE = describe(app)
+HELLO = {"role": "user", "content": "Hello"}
 # The gateway adds these headers to every answer, so the document does not list them.
 OF_THE_GATEWAY = re.compile("content-type|access-control-.*")
 every_route = pytest.mark.parametrize("route", ROUTES, ids=name_of)
@@ -201,6 +204,61 @@ def test_the_document_and_the_route_agree_on_a_title(api: Api, title: object):
     body = {"project_id": PROJECT, "title": title}
     accepted = accepts(PAGE["components"]["schemas"]["ConversationCreate"], body)
     assert api.post("/api/v1/conversations", body).status == (201 if accepted else 422)
+
+
+@pytest.mark.parametrize("name", ["x", " ", "x" * 64, "", "a\0b", "x" * 65, "x" * 256, None, 7])
+def test_the_document_and_the_route_agree_on_names_that_clients_give(
+    api: Api, conversation_id: str, name: object
+):
+    path = f"/conversations/{conversation_id}/messages"
+    for schema, target, body in (
+        ("ConversationCreate", "/api/v1/conversations", {"project_id": PROJECT, "key": name}),
+        ("MessageCreate", f"/api/v1{path}", {**HELLO, "client_id": name}),
+        (
+            "ProjectMessagesCreate",
+            f"/projects/{PROJECT}/conversations/{new_id()}/messages",
+            {"messages": [HELLO], "user_id": name},
+        ),
+    ):
+        accepted = accepts(PAGE["components"]["schemas"][schema], body)
+        assert api.post(target, body).status == (201 if accepted else 422), schema
+
+
+@pytest.mark.parametrize("key", ["x", "x" * 255, "x" * 256, "a\0b"])
+def test_the_document_and_the_route_agree_on_a_key_in_the_path(api: Api, key: str):
+    route = next(route for route in ROUTES if name_of(route) == "get_or_create_conversation")
+    (parameter,) = (p for p in operation(route)["parameters"] if p["name"] == "key")
+    path = f"/api/v1/conversations/by-key/{quote(key)}"
+    status = api.request("PUT", path, {"project_id": PROJECT}).status
+    assert status == (201 if accepts(parameter["schema"], key) else 422)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [[], ["x"], ["x" * 64], [""], [" "], ["a\0b"], ["x" * 65], [7], None, ["x"] * 16],
+    ids=str,
+)
+def test_the_document_and_the_route_agree_on_tags(
+    api: Api, conversation_id: str, tags: list[object] | None
+):
+    accepted = accepts(PAGE["components"]["schemas"]["ConversationPatch"], {"tags": tags})
+    answer = api.patch(f"/api/v1/conversations/{conversation_id}", {"tags": tags})
+    assert answer.status == (200 if accepted else 422)
+
+
+def test_a_request_that_was_stored_before_is_answered_as_the_document_says(alice_api: Api):
+    for name, more in (
+        ("get_or_create_conversation", {}),
+        ("append_messages", {"client_id": "c"}),
+        ("append_project_messages", {"messages": [{**HELLO, "client_id": "c"}]}),
+    ):
+        route = next(route for route in ROUTES if name_of(route) == name)
+        request = request_for(route, make_world())
+        request = request._replace(json={**request.json, **more})
+        for status in (201, 200):
+            answer = request.send(alice_api)
+            assert answer.status == status
+            assert_documented(route, answer)
 
 
 @pytest.mark.parametrize("status", ["in_progress", "completed"])

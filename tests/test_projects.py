@@ -1,7 +1,9 @@
-"""Tests `/projects`: a project's conversations without their messages."""
+"""Tests projects: which there are, and under `/projects` their conversations."""
 
+import re
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from typing import Any
 from urllib.parse import quote
 
@@ -9,6 +11,8 @@ import pytest
 from pydantic import ValidationError
 
 from db import conversations, messages
+from db.clock import time_of
+from db.engine.database import database
 from db.errors import ConversationNotFound
 from db.messages import Draft
 from db.models import Message
@@ -16,18 +20,23 @@ from db.scope import EVERYTHING, Scope
 from handlers.http.caller import Caller
 from handlers.http.problems import Problem
 from handlers.projects import (
+    PROJECTS,
     ArchiveQuery,
     Page,
     PageQuery,
+    ProjectListQuery,
+    ProjectResponse,
     Rename,
     archive_conversation,
     delete_project_conversation,
     list_project_conversations,
+    list_projects,
     list_sso_conversations,
     rename_conversation,
 )
 
 from .support.clients import Api, assert_problem
+from .support.clock import Clock
 from .support.world import OTHER_PROJECT, PROJECT
 
 FIELDS = [
@@ -207,3 +216,113 @@ def test_both_apis_show_the_same_conversation(api: Api):
     }
     api.post(path(f"/{made['id']}/rename"), {"title": "Better plans"})
     assert api.get(f"/api/v1/conversations/{made['id']}").json["title"] == "Better plans"
+
+
+# /api/v1/projects
+
+
+def listed(caller: Caller, **query: Any) -> list[str]:
+    return [it.id for it in list_projects(caller, ProjectListQuery(**query)).body.projects]
+
+
+def test_projects_are_listed_by_their_ids_with_their_last_activity(api: Api, clock: Clock):
+    empty = api.get(PROJECTS)
+    assert (empty.status, empty.json) == (200, {"projects": [], "has_more": False})
+    first = start(project="b")
+    start(project="a")
+    clock.move(seconds=60)
+    start(project="b")
+    clock.move(seconds=60)
+    (message,) = messages.append(EVERYTHING, first, [Draft("user", "Hello")])
+    clock.move(seconds=60)
+    conversations.change(EVERYTHING, first, title="New", is_archived=True)
+    messages.edit(EVERYTHING, first, message.id, content="Edited")
+    database.close()
+    answer = api.get(PROJECTS)
+    assert list(answer.json) == ["projects", "has_more"]
+    assert [list(it) for it in answer.json["projects"]] == [["id", "last_active_at"]] * 2
+    a, b = answer.json["projects"]
+    assert (a["id"], b["id"]) == ("a", "b")
+    assert a["last_active_at"] < b["last_active_at"] == time_of(message.id)
+    assert "link" not in answer.headers
+
+
+@pytest.mark.parametrize("flags", [*product((False, True), repeat=2)], ids=str)
+def test_a_project_of_which_all_is_archived_or_pinned_is_listed_too(
+    anyone: Caller, flags: tuple[bool, bool]
+):
+    is_archived, is_pinned = flags
+    for _ in range(2):
+        id = start()
+        conversations.change(EVERYTHING, id, is_archived=is_archived, is_pinned=is_pinned)
+    (found,) = list_projects(anyone, ProjectListQuery()).body.projects
+    assert found == ProjectResponse(PROJECT, time_of(id))
+
+
+@pytest.mark.parametrize("user", [None, "alice"])
+@pytest.mark.parametrize("limit", [1, 2, 4, 100])
+def test_pages_of_projects_show_each_one_once(api: Api, limit: int, user: str | None):
+    names = [" ", "10", "9", "A", "a", "a/b ü?", "ä", "👩‍👩‍👧", PROJECT]
+    for name in names:
+        for _ in range(2):
+            start("alice", project=name)
+        start("bob", project=f"{name}, too")
+    database.close()
+    expected = sorted(names if user else [*names, *(f"{name}, too" for name in names)])
+    api.headers["X-User-Id"] = user
+    answer = api.get(PROJECTS, limit=limit)
+    seen = [it["id"] for it in answer.json["projects"]]
+    while answer.json["has_more"]:
+        assert len(answer.json["projects"]) == limit
+        (target,) = re.findall('^<([^>]*)>; rel="next"$', answer.headers["link"])
+        answer = api.get(target)
+        seen += [it["id"] for it in answer.json["projects"]]
+    assert "link" not in answer.headers
+    assert seen == expected
+
+
+def test_everybody_is_told_of_the_projects_in_which_they_see_something(
+    anyone: Caller, alice: Caller, bob: Caller
+):
+    start("alice")
+    start(project=OTHER_PROJECT)
+    assert listed(anyone) == sorted([PROJECT, OTHER_PROJECT])
+    assert listed(alice) == [PROJECT]
+    assert listed(bob) == []
+    assert listed(Caller(Scope(PROJECT))) == [PROJECT]
+    assert listed(Caller(Scope("unused"))) == []
+    assert listed(Caller(Scope(None, "alice"))) == [PROJECT]
+    assert listed(Caller(Scope(OTHER_PROJECT, "alice"))) == []
+
+
+def test_a_users_last_activity_is_their_own(alice: Caller, clock: Clock):
+    hers = start("alice")
+    clock.move(seconds=60)
+    start("bob")
+    (found,) = list_projects(alice, ProjectListQuery()).body.projects
+    assert found.last_active_at == time_of(hers)
+
+
+def test_a_project_is_gone_with_its_last_conversation(anyone: Caller):
+    ids = [start(), start()]
+    for id, left in zip(ids, ([PROJECT], []), strict=True):
+        conversations.remove(EVERYTHING, id)
+        assert listed(anyone) == left
+
+
+@pytest.mark.usefixtures("either_store")
+def test_both_engines_list_the_same_projects(anyone: Caller):
+    for name in ("b", "A", "a", "ä"):
+        start("alice", project=name)
+    assert listed(anyone) == listed(Caller(Scope(None, "alice"))) == ["A", "a", "b", "ä"]
+    assert listed(anyone, limit=2) == ["A", "a"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"limit": 0}, {"limit": 1001}, {"cursor": "x"}, {"cursor": "A" * 40}, {"skip": 1}],
+    ids=str,
+)
+def test_a_list_of_projects_that_is_invalid_is_refused(api: Api, query: dict[str, Any]):
+    problem = assert_problem(api.get(PROJECTS, **query), 422, "invalid")
+    assert problem["errors"][0]["loc"] == ["query", *query]

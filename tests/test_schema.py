@@ -19,9 +19,10 @@ import pytest
 from playhouse.schema_diff import diff_models
 
 from app import app
-from db import conversations, messages
+from db import conversations, lists, messages
 from db.engine.database import database
 from db.engine.sqlite import SqliteStore
+from db.messages import Draft
 from db.models import MODELS
 from db.scope import EVERYTHING
 from db.settings import Settings
@@ -126,6 +127,18 @@ def test_the_oldest_schema_is_brought_up_to_date_with_its_data(oldest: SqliteSto
     assert [m.content for m in messages.page_for(EVERYTHING, OLDEST_CONVERSATION).rows] == ["Hello"]
 
 
+def test_a_conversation_of_the_oldest_schema_is_a_line_with_an_activity(oldest: SqliteStore):
+    schema.migrate(oldest)
+    row = conversations.find(EVERYTHING, OLDEST_CONVERSATION)
+    assert row.activity == row.last_message_id
+    assert (row.key, row.tags, row.metadata) == (None, None, None)
+    assert not any((row.is_pinned, row.is_held, row.is_branched))
+    assert lists.newest(EVERYTHING, sort=lists.ACTIVITY).rows == [row]
+    (first,) = messages.page_for(EVERYTHING, OLDEST_CONVERSATION).rows
+    (second,) = messages.append(EVERYTHING, OLDEST_CONVERSATION, [Draft("user", "Bye")])
+    assert (first.parent_id, second.parent_id) == (None, first.id)
+
+
 # Keys as the first version wrote them, for a chat and for another request. They must never change.
 OLDEST_KEYS = """
     INSERT INTO idempotency_key VALUES
@@ -191,6 +204,7 @@ def test_a_table_can_be_rewritten_without_losing_rows_that_refer_to_it(
 
 
 def test_a_migration_that_would_leave_orphans_is_rolled_back(oldest: SqliteStore, directory: Path):
+    schema.migrate(oldest)
     add(directory, "9998_lose", "db.execute_sql('DELETE FROM conversation')")
     with pytest.raises(peewee.IntegrityError, match="rows of message"):
         schema.migrate(oldest, directory)

@@ -34,7 +34,7 @@ COLUMNS = {
         "activity": "TEXT NOT NULL DEFAULT ''",
         "is_branched": "{boolean} NOT NULL DEFAULT FALSE",
     },
-    "message": {"client_id": "TEXT", "parent": "BIGINT"},
+    "message": {"client_id": "TEXT", "parent": "{bigint}"},
     "event": {"parent_id": "TEXT"},
 }
 
@@ -75,9 +75,12 @@ def up(migrator, db):
             primary_key = CompositeKey("conversation_id", "client_id")
             constraints = in_conversation
 
+    types = {"boolean": "BOOLEAN", "bigint": "BIGINT"}
+    if on_sqlite:  # as Peewee makes a table's columns there
+        types = dict.fromkeys(types, "INTEGER")
     for table, columns in COLUMNS.items():
         for name, kind in columns.items():
-            definition = kind.format(boolean="INTEGER" if on_sqlite else "BOOLEAN")
+            definition = kind.format(**types)
             db.execute_sql(f'ALTER TABLE "{table}" ADD COLUMN "{name}" {definition}')
     db.execute_sql("UPDATE conversation SET activity = COALESCE(last_message_id, id)")
     for name in ("conversation_archived", "conversation_of_user_in_project"):

@@ -9,7 +9,11 @@ import pytest
 from tests.support.clients import Api, assert_problem
 
 CONVERSATIONS = "/api/v1/conversations"
-FIELDS = ["id", "project_id", "title", "messages", "created_at", "updated_at"]
+FIELDS = [
+    *("id", "project_id", "title", "messages", "created_at", "updated_at"),
+    *("user_id", "key", "is_archived", "is_pinned", "is_held", "tags", "metadata"),
+    "last_message_id",
+]
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 

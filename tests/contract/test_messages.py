@@ -11,6 +11,7 @@ from tests.support.clients import Api, assert_problem
 
 FIELDS = [
     "id", "conversation_id", "role", "content", "status", "metadata", "created_at", "updated_at",
+    "parent_id", "client_id",
 ]  # fmt: skip
 PARTS = [
     {"type": "text", "text": "Look: 👀"},

@@ -49,6 +49,56 @@ def test_copies_of_a_request_at_the_same_moment_create_once(
     assert api.get(CONVERSATIONS, project_id=project).json["total"] == 1
 
 
+def test_a_message_with_a_client_id_is_stored_once(api: Api, conversation: dict[str, Any]):
+    path = f"{CONVERSATIONS}/{conversation['id']}/messages"
+    body = {"role": "user", "content": "Größe 👋", "client_id": "1"}
+    first, second = api.post(path, body), api.post(path, body)
+    assert (first.status, second.status) == (201, 200)
+    assert second.json == first.json
+    assert second.headers["location"] == first.headers["location"]
+    assert "idempotent-replayed" not in first.headers
+    assert second.headers["idempotent-replayed"] == "true"
+    batch = [{**body, "client_id": name} for name in "23"]
+    whole, again = api.post(path, batch), api.post(path, batch)
+    assert (whole.status, again.status, again.json) == (201, 200, whole.json)
+    for other in ({**body, "content": "Other"}, [body, {**body, "client_id": "4"}]):
+        assert_problem(api.post(path, other), 409, "client-id-reused")
+    for part in ([batch[0], {**batch[1], "client_id": None}], [body, body]):
+        assert_problem(api.post(path, part), 422, "invalid")
+    api.delete(f"{path}/{first.json['id']}")
+    assert_problem(api.post(path, body), 410, "message-deleted")
+    assert api.get(path).json["messages"] == [
+        {**whole.json[0], "parent_id": None}, whole.json[1]
+    ]  # fmt: skip
+
+
+def test_a_question_with_a_client_id_is_answered_once(api: Api, conversation: dict[str, Any]):
+    body = {"conversation_id": conversation["id"], "content": "Hello", "client_id": "1"}
+    first, second = (api.post("/api/v1/chat", body) for _ in range(2))
+    assert (first.status, second.status, second.json) == (200, 200, first.json)
+    assert second.headers["idempotent-replayed"] == "true"
+    messages = api.get(f"{CONVERSATIONS}/{conversation['id']}").json["messages"]
+    assert messages == list(first.json.values())
+
+
+def test_copies_of_a_message_at_the_same_moment_are_stored_once(
+    api: Api,
+    conversation: dict[str, Any],
+    connect: Callable[[], AbstractContextManager[Api]],
+):
+    path = f"{CONVERSATIONS}/{conversation['id']}/messages"
+
+    def append(_: int) -> Answer:
+        with connect() as client:
+            return client.post(path, {"role": "user", "content": "Hello", "client_id": "1"})
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(append, range(4)))
+    assert sorted(answer.status for answer in answers) == [200, 200, 200, 201]
+    assert len({answer.body for answer in answers}) == 1
+    assert len(api.get(path).json["messages"]) == 1
+
+
 def test_an_unchanged_conversation_is_not_sent_again(api: Api, conversation: dict[str, Any]):
     path = f"{CONVERSATIONS}/{conversation['id']}"
     tag = api.get(path).headers["etag"]

@@ -87,7 +87,7 @@ def test_changes_and_deletions_are_events_too(api: Api, path: str, message: dict
     api.delete(f"{path}/messages/{message['id']}")
     told = {event.event: event.data for event in dispatched(api.get(f"{path}/events").body)}
     assert told["conversation"]["title"] == "New"
-    assert told["deleted"] == {"message_id": message["id"]}
+    assert told["deleted"] == {"message_id": message["id"], "parent_id": None}
 
 
 def test_a_waiting_reader_receives_the_next_event(

@@ -18,5 +18,8 @@ class Clock:
     def fromisoformat(self, text: str) -> datetime:
         return datetime.fromisoformat(text)
 
+    def fromtimestamp(self, seconds: float, zone: tzinfo) -> datetime:
+        return datetime.fromtimestamp(seconds, zone)
+
     def time_ns(self) -> int:
         return time.time_ns() + int(self.ahead * 1e9)

@@ -57,7 +57,10 @@ BODIES: dict[str, Callable[[World], Any]] = {
     "append_messages": lambda world: {"role": "user", "content": "Hello"},
     "edit_message": lambda world: {"content": "Better", "metadata": {"edited": True}},
     "append_to_message": lambda world: {"offset": len(SECRET), "delta": "!"},
-    "get_or_create_conversation": lambda world: {"project_id": world.project_id},
+    "get_or_create_conversation": lambda world: {
+        "project_id": world.project_id,
+        "tags": ["planning"],
+    },
     "fork_conversation": lambda world: {"message_id": world.message_id},
     "append_project_messages": lambda world: {"messages": [{"role": "user", "content": "Hello"}]},
     "chat": lambda world: {"conversation_id": world.conversation_id, "content": "Hello"},
