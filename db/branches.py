@@ -7,19 +7,19 @@ the order of its positions.
 """
 
 from collections.abc import Sequence
-from functools import cache, reduce
+from functools import cache
 from itertools import chain
-from operator import add, itemgetter
+from operator import itemgetter
 from typing import Any, NamedTuple
 
-from peewee import SQL, Select, fn
+from peewee import CTE, Select, ValuesList, fn
 
 from .engine.prepared import prepared, prepared_for_list
 from .models import MESSAGE_COLUMNS, Conversation, Message, MessageRow
 
 ROOT = 0  # the `parent` of a root that is not the first message
 MAX_POSITION = 2**63 - 1
-MAX_RUNS = 64  # read by one query
+MAX_RUNS = 128  # read by one query
 
 Stored = tuple[Any, ...]
 _CONVERSATION, _POSITION = map(MessageRow._fields.index, ("conversation_id", "position"))
@@ -61,7 +61,7 @@ LINKED_COLUMNS = [*MESSAGE_COLUMNS, _parent_id().alias("parent_id")]
 
 def runs_to(conversation_id: str, message_id: str) -> list[Run]:
     """The runs of the path that ends with a message, newest first. [] if there is no such one."""
-    return sorted((Run(*row) for row in _runs(conversation_id, message_id)), reverse=True)
+    return list(map(Run._make, sorted(_runs(conversation_id, message_id), reverse=True)))
 
 
 def page(
@@ -82,17 +82,21 @@ def page(
         ahead = [Run(run.low, min(run.high, bound - 1)) for run in runs]
     ahead = [run for run in ahead if run.low <= run.high]
     found: list[Stored] = []
-    size = 1
     while ahead and len(found) < limit:
-        # The first run mostly has all that is wanted. If it has not, the runs are short.
-        some, ahead = ahead[:size], ahead[size:]
-        padded = [*some, *[_NOTHING] * (size - len(some))]
-        query = _rows_of_runs(size, upwards, linked)
+        # Runs that are no longer than the page are read together, and others alone.
+        count = positions = 0
+        for run in ahead[:MAX_RUNS]:
+            positions += run.high - run.low + 1
+            if positions > limit and count:
+                break
+            count += 1
+        some, ahead = ahead[:count], ahead[count:]
+        padded = [*some, *[_NOTHING] * ((1 << (count - 1).bit_length()) - count)]
+        query = _rows_of_runs(len(padded), upwards, linked)
         rows = query(conversation_id, limit, *chain.from_iterable(padded)).fetchall()
-        if size > 1:
+        if count > 1:
             rows.sort(key=position_in, reverse=not upwards)
         found += rows
-        size = min(8 * size, MAX_RUNS)
     return found[:limit]
 
 
@@ -223,21 +227,24 @@ def _rows_of_runs(count: int, upwards: bool, linked: bool) -> prepared:
 
     def build(conversation_id: Any, limit: Any, *bounds: Any) -> Any:
         columns = LINKED_COLUMNS if linked else MESSAGE_COLUMNS
-        order = Message.position.asc() if upwards else Message.position.desc()
-        runs = [
-            Message.select(*columns)
+        if count == 1:
+            low, high = bounds
+            order = Message.position.asc() if upwards else Message.position.desc()
+            found = Message.select(*columns).where(
+                Message.conversation_id == conversation_id, Message.position.between(low, high)
+            )
+            return found.order_by(order).limit(limit)
+        pairs = list(zip(bounds[::2], bounds[1::2], strict=True))
+        runs = CTE("run", ValuesList(pairs), columns=("low", "high"))
+        return (
+            Select([runs], columns)
+            .with_cte(runs)
+            .join(Message, "CROSS JOIN")
             .where(
                 Message.conversation_id == conversation_id,
-                Message.position >= low,
-                Message.position <= high,
+                Message.position.between(runs.c.low, runs.c.high),
             )
-            .order_by(order)
-            .limit(limit)
-            for low, high in zip(bounds[::2], bounds[1::2], strict=True)
-        ]
-        if count == 1:
-            return runs[0]
-        return reduce(add, [Select([run], [SQL("*")]) for run in runs])
+        )
 
     return prepared(build, 2 + 2 * count)
 

@@ -23,7 +23,9 @@ from .scope import Scope
 
 BATCH_ROWS = 1000  # asked for by id at a time
 MAX_METADATA_BYTES = 16_384  # of JSON in UTF-8
-FORKED_FROM = "forked_from"  # in the metadata of a fork: its origin. It comes on top of the limit
+# In the metadata of a fork: its origin. It comes on top of the limit, so that all can be forked.
+FORKED_FROM = "forked_from"
+MAX_ORIGIN_BYTES = 150
 
 # Whether a version is the one that the caller knows.
 IfMatch = Callable[[int], bool]
@@ -80,11 +82,13 @@ def _start(
     refuse_large_metadata(row)
     if key is None and id is None:
         _insert(*row.encoded)
-    elif _insert_unless_taken(*row.encoded).rowcount == 0:
-        holder = None if key is None else by_key(scope, project_id, key)
-        if holder is None:
-            raise ConversationNotFound(row.id)
-        raise KeyTaken(holder)
+        return row
+    while _insert_unless_taken(*row.encoded).rowcount == 0:
+        if key is not None and (holder := by_key(scope, project_id, key)) is not None:
+            raise KeyTaken(holder)
+        if id is not None:
+            raise ConversationNotFound(id)
+        # The holder of the key was deleted meanwhile, so the key is free.
     return row
 
 
@@ -99,12 +103,13 @@ def refuse_large_metadata(row: ConversationRow) -> None:
     """Raises Invalid if the metadata cannot be stored."""
     if row.metadata is None:
         return
-    sent = {name: value for name, value in row.metadata.items() if name != FORKED_FROM}
+    others = {name: value for name, value in row.metadata.items() if name != FORKED_FROM}
     try:
-        size = len(json_of(sent).encode())
+        size = len(json_of(row.metadata).encode())
+        origin = size - len(json_of(others).encode())
     except ValueError:
         raise Invalid("A number in metadata is too large for JSON.", "metadata") from None
-    if size > MAX_METADATA_BYTES:
+    if size - min(origin, MAX_ORIGIN_BYTES) > MAX_METADATA_BYTES:
         raise Invalid(
             f"metadata has {size:,} bytes as JSON: send at most {MAX_METADATA_BYTES:,}.", "metadata"
         )
@@ -143,22 +148,19 @@ def change(
     if changes.get("tags") == []:
         changes["tags"] = None
     changed = row._replace(**changes)
+    refuse_large_metadata(changed)
     if changed.encoded == row.encoded:
         return row
-    refuse_large_metadata(changed)
     changed = changed._replace(version=row.version + 1, updated_at=later(row.updated_at))
     encoded = ConversationRow._make(changed.encoded)
     _update(*(getattr(encoded, name) for name in _CHANGEABLE), changed.id)
-    if (row.tags or changed.tags) and _listed(changed) != _listed(row):
+    if changed.tags != row.tags:
         tags.store(changed)
+    elif changed.tags:
+        tags.set_flags(changed)
     tell(changed)
     notify(changed.id)
     return changed
-
-
-def _listed(row: ConversationRow) -> tuple[Any, ...]:
-    """What the rows of its tags repeat, but for the activity, which no change moves."""
-    return row.tags, bool(row.is_archived), bool(row.is_pinned)
 
 
 def tell(row: ConversationRow) -> None:

@@ -7,11 +7,12 @@ the same among a thousand conversations and a million, whatever the filter leave
 
 from functools import cache, reduce
 from itertools import product
-from operator import add
+from operator import add, attrgetter
 from typing import Any, NamedTuple
 
-from peewee import SQL, Select, fn
+from peewee import SQL, fn
 
+from . import projects
 from .clock import AFTER_ALL_IDS
 from .engine.database import query
 from .engine.prepared import prepared
@@ -19,7 +20,7 @@ from .models import CONVERSATION_COLUMNS, Conversation, ConversationRow, Tag
 from .scope import Scope
 
 CREATED, ACTIVITY = "created", "activity"  # what a list is sorted by, the newest first
-MAX_COUNTED_ROWS = 1000  # of a tag, to find the rarest one
+SAMPLE_ROWS = 100  # of a tag, to find the rarest one
 
 
 class Filter(NamedTuple):
@@ -78,8 +79,13 @@ def page_for(
     before: str | None = None,
 ) -> ConversationSlice:
     """A page by cursor: a conversation's `id` or `activity`. It may be gone or have moved."""
-    direction = "before" if before else "after"
-    return _read_page(scope, project_id, which, sort, limit, direction, before or after)
+    scope = Scope(project_id or scope.project_id, scope.user_id)
+    direction, bound = ("before", before) if before else ("after", after)
+    found = _read(scope, which, sort, limit + 1, direction, bound or AFTER_ALL_IDS)
+    rows = found[:limit]
+    if direction == "before":
+        rows.reverse()
+    return ConversationSlice(rows, len(found) > limit)
 
 
 def newest(
@@ -91,67 +97,79 @@ def newest(
     limit: int = 100,
 ) -> ConversationSlice:
     """A page by the number of rows to skip."""
-    if not skip:
-        return _read_page(scope, project_id, which, sort, limit, "after", None)
-    # Skip in the index alone, then begin at the row that was found.
-    shape, values = _asked(scope, project_id, which, sort)
-    first = _nth(shape)(*values, AFTER_ALL_IDS, skip).fetchone()
-    if first is None:
-        return ConversationSlice([], False)
-    return _read_page(scope, project_id, which, sort, limit, "from", first[0])
+    scope = Scope(project_id or scope.project_id, scope.user_id)
+    direction, bound = "after", AFTER_ALL_IDS
+    if skip and not _is_across_projects(scope, sort):
+        # Skip in the index alone, then begin at the row that was found.
+        shape, values = _asked(scope, which, sort)
+        first = _nth(shape)(*values, bound, skip).fetchone()
+        if first is None:
+            return ConversationSlice([], False)
+        direction, bound, skip = "from", first[0], 0
+    found = _read(scope, which, sort, skip + limit + 1, direction, bound)[skip:]
+    return ConversationSlice(found[:limit], len(found) > limit)
 
 
-def _read_page(
-    scope: Scope,
-    project_id: str | None,
-    which: Filter,
-    sort: str,
-    limit: int,
-    direction: str,
-    bound: str | None,
-) -> ConversationSlice:
-    shape, values = _asked(scope, project_id, which, sort)
+def _read(
+    scope: Scope, which: Filter, sort: str, limit: int, direction: str, bound: str
+) -> list[ConversationRow]:
+    """The rows on one side of a bound, the nearest first."""
+    if _is_across_projects(scope, sort):
+        return _across_projects(scope, which, limit, direction, bound)
+    shape, values = _asked(scope, which, sort)
     # Without a bound SQLite takes a user's page from the whole project rather than from the user's
     # index: 32 ms for a user who has two of its 200,000 conversations, against 0.01 ms.
-    found = _page(shape, direction)(*values, bound or AFTER_ALL_IDS, limit + 1).fetchall()
-    rows = [ConversationRow.decoded(row) for row in found[:limit]]
-    if direction == "before":
-        rows.reverse()
-    return ConversationSlice(rows, len(found) > limit)
+    found = _page(shape, direction)(*values, bound, limit)
+    return [ConversationRow.decoded(row) for row in found]
 
 
-def _asked(
-    scope: Scope, project_id: str | None, which: Filter, sort: str
-) -> tuple[_Shape, tuple[Any, ...]]:
+# --- Several projects
+
+
+def _is_across_projects(scope: Scope, sort: str) -> bool:
+    """Whether no index has the order. One of all projects would cost each append a page."""
+    return sort == ACTIVITY and scope.project_id is None
+
+
+def _across_projects(
+    scope: Scope, which: Filter, limit: int, direction: str, bound: str
+) -> list[ConversationRow]:
+    """Rows by activity of all projects in which the scope has conversations, the nearest first.
+
+    It costs a step for each project, and a page of each that was active as lately as the rows.
+    """
+    is_back = direction == "before"
+    found: list[ConversationRow] = []
+    for project_id, newest_activity in projects.by_activity(scope):
+        if is_back and newest_activity <= bound:
+            break  # nobody was active later in the projects that follow
+        if len(found) == limit and not is_back and newest_activity < found[-1].activity:
+            break
+        of_project = Scope(project_id, scope.user_id)
+        found += _read(of_project, which, ACTIVITY, limit, direction, bound)
+        found.sort(key=attrgetter("activity"), reverse=not is_back)
+        del found[limit:]
+    return found
+
+
+# --- One query
+
+
+def _asked(scope: Scope, which: Filter, sort: str) -> tuple[_Shape, tuple[Any, ...]]:
     """The shape of the query, and its first values."""
-    project_id = project_id or scope.project_id
-    by_project, by_user = project_id is not None, scope.user_id is not None
+    by_project, by_user = (value is not None for value in scope)
+    shape = _Shape(by_project, by_user, sort, which.is_archived, which.is_pinned, len(which.tags))
     tags = which.tags
     if len(tags) > 1 and not by_user:
-        tags = tuple(sorted(tags, key=lambda name: _count(by_project)(project_id, name)))
-    shape = _Shape(by_project, by_user, sort, which.is_archived, which.is_pinned, len(tags))
-    return shape, (project_id, scope.user_id, *tags)
+        alone = _nth(shape._replace(tags=1))
 
+        def reach(tag: str) -> str:
+            found = alone(*scope, tag, AFTER_ALL_IDS, SAMPLE_ROWS).fetchone()
+            return str(found[0]) if found else ""
 
-def _count(by_project: bool) -> Any:
-    """How often a tag occurs, up to a number that is many."""
-
-    def count(project_id: str | None, name: str) -> int:
-        return int(_counted(by_project)(project_id, name, MAX_COUNTED_ROWS).fetchone()[0])
-
-    return count
-
-
-@cache
-def _counted(by_project: bool) -> prepared:
-    """The number of a tag's rows, up to a limit."""
-
-    def build(project_id: Any, name: Any, limit: Any) -> Any:
-        of_project = [Tag.project_id == project_id] * by_project
-        rows = Tag.select(SQL("1")).where(*of_project, Tag.name == name).limit(limit)
-        return Select([rows], [fn.COUNT(SQL("1"))])
-
-    return prepared(build)
+        # The page is read along the rarest tag: the one whose newest rows reach the furthest back.
+        tags = tuple(sorted(tags, key=reach))
+    return shape, (*scope, *tags)
 
 
 @cache

@@ -76,12 +76,21 @@ def append_once(
     newest_id = branches.newest_id(conversation_id) if is_branched else leaf_id
     rows: list[MessageRow] = []
     for draft in drafts:
+        version, id = version + 1, new_id(after=newest_id)
+        if draft.client_id is not None and not client_ids.claim(_sent(draft, conversation_id, id)):
+            if rows:
+                raise ClientIdReused(
+                    f"The client_id {draft.client_id} is known, and that of the message before it "
+                    "is not: send a batch again as it was."
+                )
+            return _stored_before(conversation_id, drafts), True
         parent_id = leaf_id if draft.parent_id is ACTIVE_LEAF else draft.parent_id
-        parent = None
+        parent = length = None
         if parent_id != newest_id:
             parent, is_branched = _position_of_parent(conversation_id, parent_id), True
-        version, id = version + 1, new_id(after=newest_id)
-        length = None
+        if draft.status == IN_PROGRESS:
+            length = _length_of_text(draft.content)
+            streams.open_stream(conversation_id, id, length, created_at)
         stored = MessageRow(
             id=id,
             conversation_id=conversation_id,
@@ -99,17 +108,6 @@ def append_once(
             parent=parent,
             parent_id=parent_id,
         )
-        if draft.client_id is not None and not client_ids.claim(_sent(stored, draft)):
-            if rows:
-                raise ClientIdReused(
-                    f"The client_id {draft.client_id} is known, and that of the message before it "
-                    "is not: send a batch again as it was."
-                )
-            return _stored_before(conversation_id, drafts), True
-        if draft.status == IN_PROGRESS:
-            length = _length_of_text(draft.content)
-            streams.open_stream(conversation_id, id, length, created_at)
-            stored = stored._replace(streamed_from=length)
         _insert(*stored[: len(MESSAGE_COLUMNS)])
         rows.append(stored)
         leaf_id = newest_id = id
@@ -133,13 +131,13 @@ def require(conversation_id: str, message_id: str, field: str) -> int:
     return int(found[0])
 
 
-def _sent(row: MessageRow, draft: Draft) -> ClientIdRow:
-    """What was sent of a draft, of which `row` is to be stored."""
+def _sent(draft: Draft, conversation_id: str, message_id: str) -> ClientIdRow:
+    """What was sent of a draft, which is to be stored under that id."""
     return ClientIdRow(
-        conversation_id=row.conversation_id,
-        client_id=str(row.client_id),
-        message_id=row.id,
-        digest=client_ids.digest_of(row.role, row.content_type, str(row.content)),
+        conversation_id=conversation_id,
+        client_id=str(draft.client_id),
+        message_id=message_id,
+        digest=_digest_of(draft),
         parent_id=None if draft.parent_id is ACTIVE_LEAF else draft.parent_id or "",
     )
 
@@ -156,9 +154,7 @@ def _stored_before(conversation_id: str, drafts: Sequence[Draft]) -> list[Messag
             )
         found = _by_id(conversation_id, first.message_id).fetchone()
         row = MessageRow.decoded([found])[0] if found else None
-        content = _encode(draft.content)
-        digest = client_ids.digest_of(draft.role, _type_of(draft.content), content)
-        if digest != first.digest or not _is_same_parent(draft, first, row):
+        if _digest_of(draft) != first.digest or not _is_same_parent(draft, first, row):
             raise ClientIdReused(
                 f"The client_id {draft.client_id} belongs to a message with another role, content "
                 "or parent_id: make a new client_id for this one.",
@@ -172,6 +168,10 @@ def _stored_before(conversation_id: str, drafts: Sequence[Draft]) -> list[Messag
             )
         rows.append(row)
     return streams.overlay(rows)
+
+
+def _digest_of(draft: Draft) -> str:
+    return client_ids.digest_of(draft.role, _type_of(draft.content), _encode(draft.content))
 
 
 def _is_same_parent(draft: Draft, first: ClientIdRow, row: MessageRow | None) -> bool:
@@ -254,7 +254,9 @@ def all_on(conversation: ConversationRow, branch: str | None = None) -> list[Mes
     To be called under `settled`. Raises MessageNotFound for an unknown branch.
     """
     if branch is None or (branch == ALL and not conversation.is_branched):
-        return all_in([conversation])[conversation.id]
+        if conversation.is_branched:
+            return all_in([conversation])[conversation.id]
+        return streams.overlay(MessageRow.on_path(_all_in([conversation.id])))
     if branch == ALL:
         found = branches.page(conversation.id, LINE, True, 0, MAX_POSITION, linked=True)
         return streams.overlay(MessageRow.decoded(found))

@@ -70,7 +70,7 @@ class ConversationRow(NamedTuple):
     @classmethod
     def decoded(cls, stored: Iterable[Any]) -> "ConversationRow":
         """The row of `CONVERSATION_COLUMNS`, which hold JSON as text."""
-        row = cls._make(stored)
+        row = _conversation_row(stored)
         if row.tags is None and row.metadata is None:
             return row
         return row._replace(tags=_value_of(row.tags), metadata=_value_of(row.metadata))
@@ -81,6 +81,12 @@ class ConversationRow(NamedTuple):
         if self.tags is None and self.metadata is None:
             return self
         return self._replace(tags=json_of(self.tags), metadata=json_of(self.metadata))
+
+
+# `ConversationRow._make` without its check of the length: 0.1 µs a row instead of 0.4.
+_conversation_row: Callable[[Iterable[Any]], ConversationRow] = partial(
+    tuple.__new__, ConversationRow
+)
 
 
 def json_of(value: Any) -> Any:
@@ -122,14 +128,14 @@ class Conversation(Model):
 
 # A list is of one project or all, by age or activity, with or without what is archived or pinned.
 # The two flags come before the order: so each list is one to four runs of an index, whatever the
-# share of what it leaves out. `lists` merges the runs.
+# share of what it leaves out. `lists` merges the runs. By activity there is none of all projects,
+# since each append would write one more page for it.
 FLAGS = (Conversation.is_archived, Conversation.is_pinned)
 _HAS_USER = Conversation.user_id.is_null(False)
 for _name, *_columns_of_index in (
     ("conversation_by_age", Conversation.project_id, *FLAGS, Conversation.id),
     ("conversation_of_all_by_age", *FLAGS, Conversation.id),
     ("conversation_by_activity", Conversation.project_id, *FLAGS, Conversation.activity),
-    ("conversation_of_all_by_activity", *FLAGS, Conversation.activity),
 ):
     Conversation.add_index(Conversation.index(*_columns_of_index, name=_name))
 # Only conversations that have a user pay for these indexes. They begin with the user, so that they
@@ -141,7 +147,6 @@ for _name, *_columns_of_index in (
         "conversation_of_user_in_project_by_activity",
         *(Conversation.project_id, *FLAGS, Conversation.activity),
     ),
-    ("conversation_of_user_by_activity", *FLAGS, Conversation.activity),
 ):
     Conversation.add_index(
         Conversation.index(Conversation.user_id, *_columns_of_index, where=_HAS_USER, name=_name)
@@ -180,7 +185,6 @@ for _name, *_columns_of_index in (
     ("tag_by_age", Tag.project_id, Tag.name, Tag.is_archived, Tag.is_pinned, Tag.conversation_id),
     ("tag_of_all_by_age", Tag.name, Tag.is_archived, Tag.is_pinned, Tag.conversation_id),
     ("tag_by_activity", Tag.project_id, Tag.name, Tag.is_archived, Tag.is_pinned, Tag.activity),
-    ("tag_of_all_by_activity", Tag.name, Tag.is_archived, Tag.is_pinned, Tag.activity),
 ):
     Tag.add_index(Tag.index(*_columns_of_index, name=_name))
 
@@ -222,11 +226,14 @@ class MessageRow(NamedTuple):
 
         The first one follows `parent_id`.
         """
-        linked = []
-        for row in stored:
-            linked.append((*row, parent_id))
+        rows = []
+        for stored_row in stored:
+            row = _message_row(stored_row + (parent_id,))  # noqa: RUF005 - it is faster
+            if row[_METADATA] is not None or row[_CONTENT_TYPE] != "text":
+                row = cls._decoded(row)
+            rows.append(row)
             parent_id = row[0]
-        return cls.decoded(linked)
+        return rows
 
     @staticmethod
     def _decoded(row: Any) -> "MessageRow":
@@ -237,6 +244,7 @@ class MessageRow(NamedTuple):
 
 # `MessageRow._make` without its check of the length: 0.1 µs a row instead of 0.4.
 _message_row: Callable[[tuple[Any, ...]], MessageRow] = partial(tuple.__new__, MessageRow)
+_METADATA, _CONTENT_TYPE = map(MessageRow._fields.index, ("metadata", "content_type"))
 
 
 class Message(Model):

@@ -1,7 +1,9 @@
 """Projects: which ones have conversations, and when somebody was last active in them."""
 
+from collections.abc import Callable
 from functools import cache
 from itertools import product
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from peewee import Select, fn
@@ -11,6 +13,8 @@ from .engine.database import query
 from .engine.prepared import prepared
 from .models import FLAGS, Conversation
 from .scope import Scope
+
+BATCH_ROWS = 1000
 
 
 class Project(NamedTuple):
@@ -30,18 +34,38 @@ class ProjectSlice(NamedTuple):
 @query
 def page_for(scope: Scope, limit: int = 100, after: str = "") -> ProjectSlice:
     """Those in which the scope has conversations. A page costs its own length."""
-    by_user = scope.user_id is not None
     if scope.project_id is not None:
-        found = _one(by_user)(scope.user_id, scope.project_id).fetchall()
+        found = _newest_activities(_one, scope, scope.project_id)
     else:
-        # One more row may end the list: it has no id.
-        found = _page(by_user)(scope.user_id, after, limit + 1).fetchall()
-    rows = [
-        Project(id, time_of(max(activity for activity in activities if activity)))
-        for id, *activities in found
-        if id is not None and any(activities)
-    ]
+        found = _newest_activities(_page, scope, after, limit + 1)
+    rows = [Project(id, time_of(activity)) for id, activity in found]
     return ProjectSlice(rows[:limit], len(rows) > limit)
+
+
+def by_activity(scope: Scope) -> list[tuple[str, str]]:
+    """The ids of all projects in which the scope has conversations, with the newest activity.
+
+    The latest active comes first.
+    """
+    found: list[tuple[str, str]] = []
+    is_full = True
+    while is_full:
+        after = found[-1][0] if found else ""
+        some = _newest_activities(_page, scope, after, BATCH_ROWS)
+        found += some
+        is_full = len(some) == BATCH_ROWS
+    return sorted(found, key=itemgetter(1), reverse=True)
+
+
+def _newest_activities(
+    query: Callable[[bool], prepared], scope: Scope, *values: object
+) -> list[tuple[str, str]]:
+    found = query(scope.user_id is not None)(scope.user_id, *values)
+    return [
+        (id, max(activity for activity in activities if activity))
+        for id, *activities in found
+        if id is not None and any(activities)  # a row without an id ends the list
+    ]
 
 
 @cache
@@ -82,7 +106,8 @@ def _activities(by_user: bool, user_id: Any, project_id: Any) -> list[Any]:
     found = []
     for flags in product((False, True), repeat=2):
         other = Conversation.alias()
-        where = [other.user_id == user_id] * by_user + [other.project_id == project_id]
+        where = [other.user_id == user_id] * by_user
+        where += [other.project_id == project_id]
         where += [
             getattr(other, column.name) == flag for column, flag in zip(FLAGS, flags, strict=True)
         ]

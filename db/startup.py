@@ -2,7 +2,6 @@
 
 import logging
 import threading
-from itertools import product
 from typing import NamedTuple
 
 from .clock import advance_ids
@@ -14,12 +13,6 @@ from .settings import Settings, settings
 from .upkeep import schema
 
 log = logging.getLogger("confab")
-# One for each pair of flags, so that each is a step in an index.
-NEWEST_ACTIVITIES = " UNION ALL ".join(
-    f"SELECT max(activity) FROM conversation WHERE is_archived = {archived} "  # noqa: S608
-    f"AND is_pinned = {pinned} AND activity < '8'"
-    for archived, pinned in product(("FALSE", "TRUE"), repeat=2)
-)
 _opening = threading.Lock()
 
 
@@ -63,9 +56,8 @@ def _prepare(store: Store) -> None:
                 )
             # What is new sorts behind what is there, also if the clock went back meanwhile. An id
             # of the year 6429 or later was not made by a clock, and would leave none after it.
-            # The activity is made here, while an id may be a client's.
-            for row in store.execute_sql(NEWEST_ACTIVITIES).fetchall():
-                advance_ids(row[0])
+            newest = store.execute_sql("SELECT max(id) FROM conversation WHERE id < '8'")
+            advance_ids(newest.fetchone()[0])
 
 
 def open_once() -> None:

@@ -26,6 +26,11 @@ def store(conversation: ConversationRow) -> None:
         )
 
 
+def set_flags(conversation: ConversationRow) -> None:
+    """The conversation may have other flags. The caller holds its lock."""
+    _set_flags(conversation.id, conversation.is_archived, conversation.is_pinned)
+
+
 def move(conversation: ConversationRow) -> None:
     """The conversation has another activity. The caller holds its lock."""
     if conversation.tags:
@@ -39,6 +44,14 @@ _insert = insertion(Tag, _COLUMNS)
 def _delete(conversation_id: Any) -> Any:
     """All tags of a conversation."""
     return Tag.delete().where(Tag.conversation_id == conversation_id)
+
+
+@prepared
+def _set_flags(conversation_id: Any, is_archived: Any, is_pinned: Any) -> Any:
+    """The flags of a conversation, in the rows of its tags."""
+    return Tag.update(is_archived=is_archived, is_pinned=is_pinned).where(
+        Tag.conversation_id == conversation_id
+    )
 
 
 @prepared

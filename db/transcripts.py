@@ -1,6 +1,7 @@
 """Transcripts: conversations together with their messages."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from . import conversations, lists, messages
@@ -47,7 +48,8 @@ def _start_with(
 ) -> Transcript:
     row = conversations.start(scope, project_id, **fields)
     rows = messages.append(scope, row.id, drafts)
-    return Transcript(conversations.find(scope, row.id), rows)
+    row = conversations.find(scope, row.id)
+    return Transcript(row, messages.all_on(row) if row.is_branched else rows)
 
 
 def find_or_start(
@@ -79,7 +81,8 @@ def append_or_start(
     try:
         return messages.append_once(scope, conversation_id, drafts)
     except ConversationNotFound:
-        conversations.start(scope, project_id, id=conversation_id)
+        with suppress(ConversationNotFound):  # somebody has made it meanwhile
+            conversations.start(scope, project_id, id=conversation_id)
         return messages.append_once(scope, conversation_id, drafts)
 
 

@@ -62,17 +62,19 @@ def _open_answer(scope: Scope, conversation_id: str, question_id: str) -> str:
 def _first_answer_to(question: MessageRow) -> str:
     """The message that was opened together with a question, which stands behind it."""
     found = _at(question.conversation_id, question.position + 1).fetchone()
-    if found is None:
-        raise MessageDeleted(
-            "The answer to the message with this client_id has been deleted: send its parent_id "
-            "without content to have another one."
-        )
-    return str(found[0])
+    if found is not None:
+        id, role, parent = found
+        if role == "assistant" and parent in (None, question.position):
+            return str(id)
+    raise MessageDeleted(
+        "The message with this client_id has no answer, or it has been deleted: send its id as "
+        "parent_id, without content, to have one."
+    )
 
 
 @prepared
 def _at(conversation_id: Any, position: Any) -> Any:
-    """The id of the message at a position."""
-    return Message.select(Message.id).where(
+    """The message at a position."""
+    return Message.select(Message.id, Message.role, Message.parent).where(
         Message.conversation_id == conversation_id, Message.position == position
     )

@@ -203,7 +203,7 @@ def list_conversations(caller: AnyCaller, query: ConversationListQuery) -> Reply
     """Conversations, newest first, of one project or all."""
     if query.project_id:
         caller = caller.within(query.project_id)
-    cursor = cursors.decode(query.asked, query.cursor) if query.cursor else None
+    cursor = None if query.cursor is None else cursors.decode(query.asked, query.cursor)
     page = transcripts.newest(
         caller.scope,
         query.project_id,

@@ -185,7 +185,7 @@ class ProjectMessagesCreate(Strict):
 @endpoint(sends=("Link",))
 def list_projects(caller: AnyCaller, query: ProjectListQuery) -> Reply[ProjectList]:
     """The projects in which the caller sees conversations, by their ids."""
-    after = cursors.decode({}, query.cursor).row if query.cursor else ""
+    after = "" if query.cursor is None else cursors.decode({}, query.cursor, row=r"[^\0]+").row
     found = projects.page_for(caller.scope, query.limit, after)
     headers = {}
     if found.has_more:

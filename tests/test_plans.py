@@ -198,8 +198,10 @@ def test_no_query_scans_or_sorts(queries: list[tuple[str, list[object]]]):
 
 
 def is_of_rows_found(step: str, sql: str) -> bool:
-    """Whether the step goes through rows that other steps of the query found."""
+    """Whether the step goes through rows that other steps found, or that the query has itself."""
     subquery = step.removeprefix("SCAN ")
+    if re.fullmatch(r"\d+ CONSTANT ROWS", subquery):
+        return True
     return step in FOUND_SO_FAR or f') AS "{subquery}"' in sql
 
 
@@ -260,6 +262,7 @@ def test_a_list_that_leaves_most_out_does_not_read_it(
     row = conversations.start(Scope(PROJECT), PROJECT, tags=["rare"])
     conversations.change(EVERYTHING, row.id, is_pinned=True)
     ask = Request("GET", CONVERSATIONS, query={**which, **project, "sort": sort})
+    fill(3)  # by activity, a list of all costs a step for each project
     alone = cost(api, ask)
     fill(500)
     assert cost(api, ask) <= alone * 1.1

@@ -34,7 +34,7 @@ class prepared:  # noqa: N801 - a decorator
         slots = [_Slot(index) for index in range(self._arity)]
         query = self._build(*(Value(slot, converter=False, unpack=False) for slot in slots))
         # A query of another query knows no database, so it has to be told in which dialect it is.
-        self._sql, params = store.get_sql_context().parse(query)
+        self._sql, params = store.get_sql_context().parse(query)  # type: ignore[no-untyped-call]
         self._indexes = [p.index if isinstance(p, _Slot) else None for p in params]
         self._constants = params
         self._takes_values_as_they_are = self._indexes == list(range(self._arity))

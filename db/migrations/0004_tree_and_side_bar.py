@@ -11,18 +11,15 @@ CONVERSATION_INDEXES = {
     "conversation_by_age": ("project_id", *FLAGS, "id"),
     "conversation_of_all_by_age": (*FLAGS, "id"),
     "conversation_by_activity": ("project_id", *FLAGS, "activity"),
-    "conversation_of_all_by_activity": (*FLAGS, "activity"),
 }
 USER_INDEXES = {
     "conversation_of_user_in_project": ("user_id", "project_id", "id"),
     "conversation_of_user_in_project_by_activity": ("user_id", "project_id", *FLAGS, "activity"),
-    "conversation_of_user_by_activity": ("user_id", *FLAGS, "activity"),
 }
 TAG_INDEXES = {
     "tag_by_age": ("project_id", "name", *FLAGS, "conversation_id"),
     "tag_of_all_by_age": ("name", *FLAGS, "conversation_id"),
     "tag_by_activity": ("project_id", "name", *FLAGS, "activity"),
-    "tag_of_all_by_activity": ("name", *FLAGS, "activity"),
 }
 COLUMNS = {
     "conversation": {

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from binascii import Error as NotBase64
 from collections.abc import Mapping
 from hashlib import blake2b
@@ -10,6 +11,9 @@ from typing import Any, NamedTuple
 from .problems import INVALID, Problem
 
 _DIGEST_BYTES = 8
+# What a row can be made of.
+UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
 
 class Cursor(NamedTuple):
@@ -25,17 +29,24 @@ def encode(asked: Mapping[str, Any], cursor: Cursor) -> str:
     return base64.urlsafe_b64encode(_digest(asked) + text).decode().rstrip("=")
 
 
-def decode(asked: Mapping[str, Any], text: str) -> Cursor:
-    """Raises Problem 422 if it is not a cursor of this list."""
+def decode(
+    asked: Mapping[str, Any], text: str, row: str = UUID, parameter: str = "cursor"
+) -> Cursor:
+    """The cursor in a query's parameter. Its row has to match a pattern.
+
+    Raises Problem 422 if it is not a cursor of this list.
+    """
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        digest, text = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES:].decode()
+        digest, place = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES:].decode()
     except (NotBase64, ValueError):
-        raise _invalid("must come from a Link header") from None
+        raise _invalid("must come from an answer of this list", parameter) from None
     if digest != _digest(asked):
-        raise _invalid("belongs to a list with another sort or filter")
-    direction, _, row = text.partition(" ")
-    return Cursor(direction, row)
+        raise _invalid("belongs to a list with another sort or filter", parameter)
+    direction, _, found = place.partition(" ")
+    if direction not in ("after", "before") or not re.fullmatch(row, found, re.DOTALL):
+        raise _invalid("must come from an answer of this list", parameter)
+    return Cursor(direction, found)
 
 
 def _digest(asked: Mapping[str, Any]) -> bytes:
@@ -43,7 +54,7 @@ def _digest(asked: Mapping[str, Any]) -> bytes:
     return blake2b(text.encode(), digest_size=_DIGEST_BYTES).digest()
 
 
-def _invalid(message: str) -> Problem:
-    error = {"loc": ["query", "cursor"], "msg": message, "type": "cursor"}
-    detail = f"cursor {message}: begin at the first page and follow its Link headers."
+def _invalid(message: str, parameter: str) -> Problem:
+    error = {"loc": ["query", parameter], "msg": message, "type": "cursor"}
+    detail = f"{parameter} {message}: begin at the first page and follow it from there."
     return Problem(INVALID, detail, errors=[error])

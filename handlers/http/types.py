@@ -91,19 +91,35 @@ Title = Annotated[
     WithJsonSchema({"type": "string", "pattern": _NOT_BLANK, "maxLength": 255}),
 ]
 
-# The caller's own name of a conversation, and the client's own name of a message.
-Key = Annotated[Text, Field(min_length=1, max_length=255)]
-ClientId = Annotated[Text, Field(min_length=1, max_length=64)]
+
+def _within(max_length: int) -> AfterValidator:
+    """The check of a text that a caller chooses to name something."""
+
+    def check(name: str) -> str:
+        name = without_nul(name)
+        if not 1 <= len(name) <= max_length:
+            raise ValueError(f"must have 1 to {max_length} characters")
+        return name
+
+    return AfterValidator(check)
 
 
-def _user(user_id: str) -> str:
-    if not user_id.strip():
+def _not_blank(name: str) -> str:
+    if not name.strip():
         raise ValueError("must not be blank")
-    return user_id
+    return name
 
 
-# As in X-User-Id.
-UserId = Annotated[Text, AfterValidator(_user), Field(max_length=255)]
+def _schema(max_length: int, pattern: str = r"^[^\u0000]*$") -> WithJsonSchema:
+    return WithJsonSchema(
+        {"type": "string", "minLength": 1, "maxLength": max_length, "pattern": pattern}
+    )
+
+
+# The caller's own name of a conversation; the client's own name of a message; as in X-User-Id.
+Key = Annotated[str, _within(255), _schema(255)]
+ClientId = Annotated[str, _within(64), _schema(64)]
+UserId = Annotated[str, _within(255), AfterValidator(_not_blank), _schema(255, _NOT_BLANK)]
 
 
 def _tag(tag: str) -> str:
