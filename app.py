@@ -6,7 +6,18 @@ import sys
 from chalice.app import Chalice
 
 from db.settings import settings
-from handlers import branches, chat, conversations, events, messages, projects, service, streams
+from handlers import (
+    branches,
+    changes,
+    chat,
+    conversations,
+    events,
+    messages,
+    projects,
+    service,
+    streams,
+    trash,
+)
 from handlers.http import logs
 from handlers.http.headers import CORS
 from handlers.http.middleware import serve
@@ -22,5 +33,16 @@ app = Chalice(app_name="confab", configure_logs=False)
 app.api.cors = CORS
 app.api.binary_types = []  # all bodies are text; Chalice would compare each one with each type
 app.register_middleware(serve, "http")
-for module in (conversations, branches, messages, streams, events, chat, projects, service):
+for module in (
+    conversations,
+    branches,
+    messages,
+    streams,
+    events,
+    chat,
+    changes,
+    trash,
+    projects,
+    service,
+):
     app.register_blueprint(module.routes)

@@ -1,17 +1,18 @@
-"""The command line, `python -m db`: look after the database, make keys, back up, copy."""
+"""The command line, `python -m db`: look after the database, make keys, back up, copy, erase."""
 
+import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 from peewee import DatabaseError, InterfaceError
 
-from . import api_keys
+from . import api_keys, erasure, trash
 from .engine.connect import Store, store_at
 from .engine.database import database
 from .errors import StoreError, Unavailable
@@ -148,6 +149,72 @@ def revoke_key(id: str) -> None:
     with opened():
         api_keys.revoke(id)
     click.echo(f"Key {id} is revoked.")
+
+
+@command()
+def purge() -> None:
+    """Empty the trash of what has been there for TRASH_DAYS, and apply RETENTION_DAYS.
+
+    The service does so by itself, a few rows with each write. This does all of it now, beside a
+    running server: each step is a short transaction.
+    """
+    with opened(), _bar("Purging", max(1, trash.waiting())) as bar:
+        count = trash.purge_all(lambda done: bar.update(done - bar.pos))
+    click.echo(f"{count:,} conversations were purged or put into the trash.")
+
+
+_user = click.option(
+    "--user", "user_id", metavar="ID", required=True, callback=_readable, help="As X-User-Id."
+)
+_project = click.option(
+    "--project",
+    "project_id",
+    metavar="ID",
+    callback=_readable,
+    help="Only what is in this project.  [default: all projects]",
+)
+
+
+@command()
+@_user
+@_project
+def erase(user_id: str, project_id: str | None) -> None:
+    """Remove all that is stored of a person, for good, and print a receipt as JSON.
+
+    That is conversations, also those in the trash, with messages and events, and stored answers.
+    What a legal hold keeps stays: the receipt names it, and the exit status is 1. To keep a copy,
+    run export-user first. At the end the SQLite file is written anew (VACUUM), which keeps writers
+    waiting for about ten seconds a gigabyte.
+    """
+    if sys.stdin.isatty():
+        click.confirm(f"Erase all of {user_id}?", abort=True, err=True)
+    with opened(), _bar("Erasing", 1) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(done - bar.pos)
+
+        receipt = erasure.erase(user_id, project_id, show)
+    click.echo(json.dumps(receipt._asdict(), ensure_ascii=False, indent=2))
+    if receipt.held:
+        raise SystemExit(1)
+
+
+@command()
+@_user
+@_project
+@click.argument("file", type=click.File("w", encoding="utf-8", lazy=True))
+def export_user(user_id: str, project_id: str | None, file: IO[str]) -> None:
+    """Write all that is stored of a person into FILE, a JSON object a line. `-` prints it.
+
+    A line is a conversation, also one in the trash, or a message, of whatever branch.
+    """
+    count = 0
+    with opened():
+        for record in erasure.records_of(user_id, project_id):
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            count += record["type"] == "conversation"
+    click.echo(f"{count:,} conversations are in {file.name}.", err=True)
 
 
 @command()

@@ -34,6 +34,17 @@ def time_of(id: str) -> str:
     return _text(datetime.fromtimestamp(milliseconds / 1000, UTC))
 
 
+def first_id_at(moment: str) -> str:
+    """The smallest UUIDv7 of a moment, which need not be one that was made."""
+    milliseconds = int(datetime.fromisoformat(moment).timestamp() * 1000)
+    return f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-7000-8000-000000000000"
+
+
+def plus(moment: str, seconds: float) -> str:
+    """The time that many seconds after a moment in that form."""
+    return _text(datetime.fromisoformat(moment) + timedelta(seconds=seconds))
+
+
 def _text(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
 

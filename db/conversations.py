@@ -5,7 +5,8 @@ from typing import Any
 
 from peewee import SQL, fn
 
-from . import event_log, tags
+from . import event_log, tags, tombstones
+from .change_numbers import next_number
 from .clock import new_id
 from .engine.database import database, query, statement, transaction, transaction_time
 from .engine.notices import notify
@@ -14,12 +15,14 @@ from .errors import ConversationNotFound, Held, Invalid, KeyTaken, StalePrecondi
 from .models import (
     CONVERSATION,
     CONVERSATION_COLUMNS,
+    IS_KEPT,
     Conversation,
     ConversationRow,
     EventRow,
     json_of,
 )
 from .scope import Scope
+from .settings import settings
 
 BATCH_ROWS = 1000  # asked for by id at a time
 MAX_METADATA_BYTES = 16_384  # of JSON in UTF-8
@@ -82,6 +85,7 @@ def _start(
     refuse_large_metadata(row)
     if key is None and id is None:
         _insert(*row.encoded)
+        notify_feeds(row)
         return row
     while _insert_unless_taken(*row.encoded).rowcount == 0:
         if key is not None and (holder := by_key(scope, project_id, key)) is not None:
@@ -89,6 +93,7 @@ def _start(
         if id is not None:
             raise ConversationNotFound(id)
         # The holder of the key was deleted meanwhile, so the key is free.
+    notify_feeds(row)
     return row
 
 
@@ -160,6 +165,7 @@ def change(
         tags.set_flags(changed)
     tell(changed)
     notify(changed.id)
+    notify_feeds(changed)
     return changed
 
 
@@ -170,13 +176,45 @@ def tell(row: ConversationRow) -> None:
 
 @transaction
 def remove(scope: Scope, conversation_id: str, if_match: IfMatch | None = None) -> None:
-    """Delete a conversation. The foreign keys take its messages and events along.
+    """Put a conversation into the trash, or purge it at once where there is none (TRASH_DAYS=0).
 
     Raises ConversationNotFound, Held, and StalePrecondition if `if_match` refuses the version.
     """
-    refuse_held(lock(scope, conversation_id, if_match))
-    _delete(conversation_id)
-    notify(conversation_id)
+    row = lock(scope, conversation_id, if_match)
+    refuse_held(row)
+    if settings().trash_days == 0:
+        purge(row, transaction_time.get())
+    else:
+        discard(row)
+
+
+def discard(row: ConversationRow) -> None:
+    """Put the locked `row` into the trash: no verb finds it there but those of `trash`."""
+    if row.tags:
+        tags.store(row._replace(tags=None))
+    _set_deleted(row.id, transaction_time.get(), row.version + 1)
+    notify(row.id)
+    notify_feeds(row)
+
+
+def purge(row: ConversationRow, deleted_at: str) -> None:
+    """Delete the locked `row` for ever. The foreign keys take all along that belongs to it."""
+    # In this order, since the row may have the greatest number.
+    tombstones.raise_one(row, deleted_at)
+    _delete(row.id)
+    notify(row.id)
+    notify_feeds(row)
+
+
+def notify_feeds(row: ConversationRow) -> None:
+    """Tell those who wait for changes of the scopes that cover the conversation."""
+    for scope in scopes_of(row.project_id, row.user_id):
+        notify(scope)
+
+
+def scopes_of(project_id: str, user_id: str | None) -> set[Scope]:
+    """The scopes that cover a conversation."""
+    return {Scope(p, u) for p in (project_id, None) for u in (user_id, None)}
 
 
 def refuse_held(row: ConversationRow) -> None:
@@ -201,16 +239,23 @@ def lock(scope: Scope, conversation_id: str, if_match: IfMatch | None = None) ->
 
 
 def advance(
-    row: ConversationRow, version: int, last_message_id: str | None, is_news: bool = True
+    row: ConversationRow,
+    version: int,
+    last_message_id: str | None,
+    is_news: bool = True,
+    is_change: bool = True,
 ) -> ConversationRow:
     """Store that the messages of the locked `row` changed, and return it as it is then.
 
-    Notify those who wait for it, unless there is nothing to tell them. Its activity stays.
+    Notify those who wait for it, unless there is nothing to tell them. A piece of a stream is news,
+    and no change for the feed. The conversation's activity stays.
     """
     updated_at = later(row.updated_at)
-    _advance(row.id, version, last_message_id, updated_at)
+    (_advance if is_change else _advance_unnumbered)(row.id, version, last_message_id, updated_at)
     if is_news:
         notify(row.id)
+    if is_change:
+        notify_feeds(row)
     return row._replace(version=version, last_message_id=last_message_id, updated_at=updated_at)
 
 
@@ -229,6 +274,7 @@ def grow(row: ConversationRow, version: int, newest_id: str, is_branched: bool) 
     _grow(row.id, version, newest_id, row.updated_at, newest_id, is_branched)
     tags.move(row)
     notify(row.id)
+    notify_feeds(row)
     return row
 
 
@@ -246,20 +292,26 @@ def _covered(scope: Scope, conversation_id: str, row: tuple[Any, ...] | None) ->
     return found
 
 
-_insert = insertion(Conversation, ConversationRow._fields)
-_insert_unless_taken = insertion(Conversation, ConversationRow._fields, unless_taken=True)
+_numbered = {Conversation.changed: next_number}
+_insert = insertion(Conversation, ConversationRow._fields, computed=_numbered)
+_insert_unless_taken = insertion(
+    Conversation, ConversationRow._fields, unless_taken=True, computed=_numbered
+)
+
+
+# "Deleted" is decided here, and in `lists` for lists: what is in the trash is not found.
 
 
 @prepared
 def _by_id(id: Any) -> Any:
     """One conversation."""
-    return Conversation.select(*CONVERSATION_COLUMNS).where(Conversation.id == id)
+    return Conversation.select(*CONVERSATION_COLUMNS).where(Conversation.id == id, IS_KEPT)
 
 
 @prepared
 def _by_id_for_update(id: Any) -> Any:
     """One conversation, locked where the engine locks rows."""
-    query = Conversation.select(*CONVERSATION_COLUMNS).where(Conversation.id == id)
+    query = Conversation.select(*CONVERSATION_COLUMNS).where(Conversation.id == id, IS_KEPT)
     return query.for_update() if database.for_update else query
 
 
@@ -271,6 +323,7 @@ def _by_key(project_id: Any, user_id: Any, key: Any) -> Any:
         fn.COALESCE(Conversation.user_id, SQL("''")) == user_id,
         Conversation.key == key,
         Conversation.key.is_null(False),
+        IS_KEPT,
     )
 
 
@@ -278,7 +331,7 @@ def _by_key(project_id: Any, user_id: Any, key: Any) -> Any:
 def _versions(ids: Any) -> Any:
     """How far some conversations have come."""
     return Conversation.select(Conversation.id, Conversation.version).where(
-        Conversation.id.in_(ids)
+        Conversation.id.in_(ids), IS_KEPT
     )
 
 
@@ -291,7 +344,7 @@ _CHANGEABLE = (
 def _build_update(*values: Any) -> Any:
     *changes, id = values
     named = dict(zip(_CHANGEABLE, changes, strict=True))
-    return Conversation.update(**named).where(Conversation.id == id)
+    return Conversation.update(**named, changed=next_number()).where(Conversation.id == id)
 
 
 _update = prepared(_build_update, len(_CHANGEABLE) + 1)
@@ -301,6 +354,17 @@ _update = prepared(_build_update, len(_CHANGEABLE) + 1)
 def _advance(id: Any, version: Any, last_message_id: Any, updated_at: Any) -> Any:
     """What a change of the messages moves in their conversation."""
     return Conversation.update(
+        version=version,
+        last_message_id=last_message_id,
+        updated_at=updated_at,
+        changed=next_number(),
+    ).where(Conversation.id == id)
+
+
+@prepared
+def _advance_unnumbered(id: Any, version: Any, last_message_id: Any, updated_at: Any) -> Any:
+    """What a piece of a stream moves. It writes no index."""
+    return Conversation.update(
         version=version, last_message_id=last_message_id, updated_at=updated_at
     ).where(Conversation.id == id)
 
@@ -309,14 +373,23 @@ def _advance(id: Any, version: Any, last_message_id: Any, updated_at: Any) -> An
 def _grow(
     id: Any, version: Any, last_message_id: Any, updated_at: Any, activity: Any, is_branched: Any
 ) -> Any:
-    """What an appended message moves. Only this moves an index: those of the activity."""
+    """What an appended message moves. Only this moves the indexes of the activity."""
     return Conversation.update(
         version=version,
         last_message_id=last_message_id,
         updated_at=updated_at,
         activity=activity,
         is_branched=is_branched,
+        changed=next_number(),
     ).where(Conversation.id == id)
+
+
+@prepared
+def _set_deleted(id: Any, deleted_at: Any, version: Any) -> Any:
+    """The way into the trash."""
+    return Conversation.update(deleted_at=deleted_at, version=version, changed=next_number()).where(
+        Conversation.id == id
+    )
 
 
 @prepared

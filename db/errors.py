@@ -6,7 +6,7 @@ StoreError                 the caller's: `str(error)` is one sentence that says 
   Conflict                 OffsetConflict, StreamFinished, StalePrecondition, RequestInProgress,
                            KeyTaken, ClientIdReused, Held
   IdempotencyKeyReused
-  MessageDeleted
+  MessageDeleted, CursorExpired
 Unavailable                the database's: `str(error)` is for the log
 """
 
@@ -90,6 +90,10 @@ class Held(Conflict):
 
 class MessageDeleted(StoreError):
     """The client_id names a message that was stored and has been deleted since."""
+
+
+class CursorExpired(StoreError):
+    """The reader of the feed was away for so long that it may have missed a deletion."""
 
 
 class IdempotencyKeyReused(StoreError):

@@ -3,6 +3,8 @@
 As in draft-ietf-httpapi-idempotency-key-header: insert first, then look at what was there.
 """
 
+import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -77,6 +79,39 @@ def settle(request: Claim, outcome: Outcome) -> None:
     """Store the outcome, in the transaction of the work."""
     status, headers, body, reference = outcome
     _settle(request.caller, request.key, status, headers, body, reference)
+
+
+@transaction
+def forget(user_id: str, ids: set[str]) -> int:
+    """Delete what a user's requests were answered, and all answers that name one of some ids."""
+    forgotten = 0
+    for caller, key, *texts in _all().fetchall():
+        of_user = json.loads(caller)[1] == user_id
+        if of_user or any(id in ids for text in texts if text for id in _UUID.findall(text)):
+            _delete(caller, key)
+            forgotten += 1
+    return forgotten
+
+
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@prepared
+def _all() -> Any:
+    """All keys, with all that may name a conversation."""
+    return IdempotencyKey.select(
+        IdempotencyKey.caller,
+        IdempotencyKey.key,
+        IdempotencyKey.headers,
+        IdempotencyKey.body,
+        IdempotencyKey.reference,
+    )
+
+
+@prepared
+def _delete(caller: Any, key: Any) -> Any:
+    """One key."""
+    return IdempotencyKey.delete().where(IdempotencyKey.caller == caller, IdempotencyKey.key == key)
 
 
 @prepared

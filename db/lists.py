@@ -16,7 +16,7 @@ from . import projects
 from .clock import AFTER_ALL_IDS
 from .engine.database import query
 from .engine.prepared import prepared
-from .models import CONVERSATION_COLUMNS, Conversation, ConversationRow, Tag
+from .models import CONVERSATION_COLUMNS, IS_KEPT, Conversation, ConversationRow, Tag
 from .scope import Scope
 
 CREATED, ACTIVITY = "created", "activity"  # what a list is sorted by, the newest first
@@ -234,6 +234,7 @@ def _run(
     """The conversations with these flags, in the order of the index."""
     of: Any = Tag if shape.is_by_tag else Conversation
     where = [compare, *[of.project_id == project_id] * shape.by_project]
+    where += [IS_KEPT] * (not shape.is_by_tag)  # the tags of what is in the trash are gone
     where += [Conversation.user_id == user_id] * shape.by_user
     for column, flag in zip((of.is_archived, of.is_pinned), flags, strict=True):
         if flag is not None:

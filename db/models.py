@@ -118,6 +118,10 @@ class Conversation(Model):
     metadata = TextField(null=True)  # JSON
     activity = TextField(constraints=[SQL("DEFAULT ''")])
     is_branched = BooleanField(constraints=[SQL("DEFAULT FALSE")])
+    # When it was put into the trash. Then no verb finds it but those of `trash`.
+    deleted_at = TextField(null=True)
+    # The number of its last change that the feed tells: see `changes`.
+    changed = BigIntegerField(constraints=[SQL("DEFAULT 0")])
 
     class Meta:
         database = database
@@ -130,14 +134,16 @@ class Conversation(Model):
 # The two flags come before the order: so each list is one to four runs of an index, whatever the
 # share of what it leaves out. `lists` merges the runs. By activity there is none of all projects,
 # since each append would write one more page for it.
+# What is in the trash is in none of these indexes.
 FLAGS = (Conversation.is_archived, Conversation.is_pinned)
+IS_KEPT = Conversation.deleted_at.is_null()
 _HAS_USER = Conversation.user_id.is_null(False)
 for _name, *_columns_of_index in (
     ("conversation_by_age", Conversation.project_id, *FLAGS, Conversation.id),
     ("conversation_of_all_by_age", *FLAGS, Conversation.id),
     ("conversation_by_activity", Conversation.project_id, *FLAGS, Conversation.activity),
 ):
-    Conversation.add_index(Conversation.index(*_columns_of_index, name=_name))
+    Conversation.add_index(Conversation.index(*_columns_of_index, where=IS_KEPT, name=_name))
 # Only conversations that have a user pay for these indexes. They begin with the user, so that they
 # also tell in which projects a user is. By age a user's list is read with all flags.
 for _name, *_columns_of_index in (
@@ -149,7 +155,9 @@ for _name, *_columns_of_index in (
     ),
 ):
     Conversation.add_index(
-        Conversation.index(Conversation.user_id, *_columns_of_index, where=_HAS_USER, name=_name)
+        Conversation.index(
+            Conversation.user_id, *_columns_of_index, where=_HAS_USER & IS_KEPT, name=_name
+        )
     )
 # A key is unique among the conversations of a user, or of nobody. No user has the empty name.
 Conversation.add_index(
@@ -157,11 +165,66 @@ Conversation.add_index(
         Conversation.project_id,
         SQL("COALESCE(\"user_id\", '')"),
         Conversation.key,
-        where=Conversation.key.is_null(False),
+        where=Conversation.key.is_null(False) & IS_KEPT,
         unique=True,
         name="conversation_key",
     )
 )
+# The trash, the latest deleted first: of all, of a project, and of a user.
+_IN_TRASH = (Conversation.deleted_at, Conversation.id)
+for _name, _where, *_columns_of_index in (
+    ("conversation_in_trash", ~IS_KEPT, Conversation.project_id, *_IN_TRASH),
+    ("conversation_of_all_in_trash", ~IS_KEPT, *_IN_TRASH),
+    (
+        "conversation_of_user_in_trash",
+        _HAS_USER & ~IS_KEPT,
+        *(Conversation.user_id, Conversation.project_id, *_IN_TRASH),
+    ),
+    (
+        "conversation_of_user_in_all_trash",
+        _HAS_USER & ~IS_KEPT,
+        *(Conversation.user_id, *_IN_TRASH),
+    ),
+):
+    Conversation.add_index(Conversation.index(*_columns_of_index, where=_where, name=_name))
+# The feed of changes. One index serves all scopes: with one for each, an append would write two
+# pages more. A reader passes over the changes of others since it looked, 0.1 µs each.
+Conversation.add_index(
+    Conversation.index(
+        *(Conversation.changed, Conversation.id, Conversation.project_id, Conversation.user_id),
+        name="conversation_changed",
+    )
+)
+
+
+class TombstoneRow(NamedTuple):
+    """What is left of a conversation that was purged, until no reader of the feed needs it."""
+
+    id: str
+    project_id: str
+    user_id: str | None  # None, too, if the user was erased
+    deleted_at: str
+
+
+class Tombstone(Model):
+    id = TextField(primary_key=True)
+    project_id = TextField()
+    user_id = TextField(null=True)
+    deleted_at = TextField()
+    changed = BigIntegerField()
+
+    class Meta:
+        database = database
+        without_rowid = True
+
+
+Tombstone.add_index(
+    Tombstone.index(
+        *(Tombstone.changed, Tombstone.id, Tombstone.project_id, Tombstone.user_id),
+        name="tombstone_changed",
+    )
+)
+Tombstone.add_index(Tombstone.index(Tombstone.deleted_at, name="tombstone_deleted"))
 
 
 class Tag(Model):
@@ -416,7 +479,7 @@ class IdempotencyKey(Model):
 
 # In the order in which they refer to each other.
 MODELS: tuple[type[Model], ...] = (
-    *(Conversation, Tag, Message, ClientId, Event, Stream),
+    *(Conversation, Tombstone, Tag, Message, ClientId, Event, Stream),
     *(ApiKey, IdempotencyKey),
 )
 

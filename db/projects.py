@@ -75,7 +75,7 @@ def _page(by_user: bool) -> prepared:
     def build(user_id: Any, after: Any, limit: Any) -> Any:
         def next_to(id: Any) -> Any:
             other = Conversation.alias()
-            of_user = [other.user_id == user_id] * by_user
+            of_user = [other.user_id == user_id] * by_user + [other.deleted_at.is_null()]
             return other.select(fn.MIN(other.project_id)).where(*of_user, other.project_id > id)
 
         first = next_to(after).cte("project", recursive=True, columns=("id",))
@@ -107,7 +107,7 @@ def _activities(by_user: bool, user_id: Any, project_id: Any) -> list[Any]:
     for flags in product((False, True), repeat=2):
         other = Conversation.alias()
         where = [other.user_id == user_id] * by_user
-        where += [other.project_id == project_id]
+        where += [other.project_id == project_id, other.deleted_at.is_null()]
         where += [
             getattr(other, column.name) == flag for column, flag in zip(FLAGS, flags, strict=True)
         ]

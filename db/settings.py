@@ -48,6 +48,20 @@ class Settings(BaseModel):
         description="The most seconds that `/events?wait=` keeps a follower waiting. The `efs` "
         "stage sets `0`: there, one instance serves everybody.",
     )
+    trash_days: float = Field(
+        default=30,
+        ge=0,
+        le=36_500,
+        description="Days after which a deleted conversation is purged. With `0`, it is purged at "
+        "once. Fractions are allowed.",
+    )
+    retention_days: float | None = Field(
+        default=None,
+        gt=0,
+        le=36_500,
+        description="Days without activity after which a conversation is put into the trash. "
+        "Default: never. Fractions are allowed.",
+    )
     chat_base_url: str | None = Field(
         default=None,
         pattern="^https?://",

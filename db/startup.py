@@ -4,15 +4,17 @@ import logging
 import threading
 from typing import NamedTuple
 
+from . import change_numbers, trash
 from .clock import advance_ids
 from .engine.connect import Store, store_at
-from .engine.database import database, driver_errors
+from .engine.database import after_write, database, driver_errors
 from .engine.sqlite import SqliteStore
 from .errors import Unavailable
 from .settings import Settings, settings
 from .upkeep import schema
 
 log = logging.getLogger("confab")
+after_write.append(trash.sweep_if_due)
 _opening = threading.Lock()
 
 
@@ -54,6 +56,8 @@ def _prepare(store: Store) -> None:
                     f"The schema of {store.place} lacks {', '.join(missing)}: "
                     "run python -m db migrate."
                 )
+            if not isinstance(store, SqliteStore):
+                change_numbers.raise_base(store)
             # What is new sorts behind what is there, also if the clock went back meanwhile. An id
             # of the year 6429 or later was not made by a clock, and would leave none after it.
             newest = store.execute_sql("SELECT max(id) FROM conversation WHERE id < '8'")

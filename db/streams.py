@@ -187,7 +187,7 @@ def append(
     version = conversation.version + (len(delta) or 1)  # a sign of life moves the times, too
     last_id = conversation.last_message_id
     is_news = bool(delta or final_status)
-    conversation = conversations.advance(conversation, version, last_id, is_news)
+    conversation = conversations.advance(conversation, version, last_id, is_news, is_change=False)
     if delta:
         event_log.record(
             EventRow(conversation_id, version, DELTA, message_id, offset, len(delta), delta)

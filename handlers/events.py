@@ -4,11 +4,16 @@ A stream is rows and not a socket: neither API Gateway under Chalice nor `chalic
 part of a response. So an answer holds what there is, and asking again goes on where it ended.
 """
 
+import time
+from math import inf
+
 from chalice.app import Blueprint
 from pydantic import Field
 
+from db import events
 from db.events import ConversationEvent
 from db.models import CONVERSATION, MESSAGE
+from db.scope import Scope
 from db.settings import settings
 
 from .http import sse
@@ -17,10 +22,39 @@ from .http.endpoint import ANY, NEWS, endpoint
 from .http.headers import LAST_EVENT_ID, Headers
 from .http.sse import ServerSentEvent
 from .http.types import Strict, Uuid
-from .http.waiting import Wait, body_of
+from .http.waiting import Found, Wait, body_of
 from .messages import MessageResponse
 
 routes = Blueprint(__name__)
+
+
+# A time stamp has milliseconds, and a writer counts as gone after the last of them.
+SILENCE_MARGIN_SECONDS = 0.002
+
+
+class EventsWait(Wait):
+    """A request that waits for the events of a conversation behind a position."""
+
+    def __init__(self, scope: Scope, conversation_id: str, position: int, seconds: float) -> None:
+        super().__init__(conversation_id, (scope, conversation_id, position), seconds)
+        self._asked = (scope, conversation_id, position)
+
+    def look(self) -> Found:
+        found = events.look(*self._asked)
+        silent_at = inf  # nobody tells of a writer that is gone
+        if found.silence is not None:
+            silent_at = time.monotonic() + found.silence + SILENCE_MARGIN_SECONDS
+        body = event_stream(found.events) if found.events else None
+        return Found(body, found.version, silent_at)
+
+    def learn(self, found: Found) -> str | None:
+        scope, conversation_id, position = self._asked
+        if position > found.version:  # a reader from the future begins anew, as all others of them
+            self.key = self._asked = (scope, conversation_id, 0)
+        return super().learn(found)
+
+    def nothing(self) -> str:
+        return event_stream([])
 
 
 class FollowQuery(Strict):
@@ -48,7 +82,7 @@ def follow_conversation(
     """
     seconds = min(query.wait, settings().max_wait)
     position = headers.last_event_id
-    return body_of(Wait(caller.scope, conversation_id, position, seconds, event_stream))
+    return body_of(EventsWait(caller.scope, conversation_id, position, seconds))
 
 
 def event_stream(told: list[ConversationEvent]) -> str:

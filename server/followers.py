@@ -1,9 +1,9 @@
-"""Followers: requests that wait for news of a conversation. They hold no thread.
+"""Followers: requests that wait for news. They hold no thread.
 
 A commit of this process wakes those whom it concerns (`db.engine.notices`). For what other
 processes commit, one watcher asks the database ten times a second whether anything was committed,
-and if so, which of the conversations waited for. So a thousand idle followers cost hardly more than
-one.
+and if so, which of the conversations waited for, and in whose scopes. So a thousand idle followers
+cost hardly more than one.
 """
 
 import time
@@ -11,9 +11,11 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from math import inf
 
-from db import conversations
+from db import changes, conversations
 from db.engine.database import WouldWait, data_version
+from db.engine.notices import Topic
 from db.errors import Unavailable
+from db.scope import Scope
 from handlers.http.waiting import Found, Wait
 
 from .connection import Connection
@@ -32,11 +34,15 @@ class Followers:
         self._gateway = gateway
         self._wake_loop = wake_loop
         self._parked: dict[Connection, Parked] = {}
-        self._of: dict[str, dict[Connection, None]] = defaultdict(dict)  # by conversation
+        self._of: dict[Topic, dict[Connection, None]] = defaultdict(dict)
         self._woken: dict[Connection, None] = {}  # in the order in which they look
-        self._changed: deque[set[str]] = deque()  # ids of conversations, from any thread
-        # By conversation and `Wait.key`: what was found since the conversation changed.
-        self._found: dict[str, dict[object, Found]] = {}
+        self._changed: deque[set[Topic]] = deque()  # from any thread
+        # By topic and `Wait.key`: what was found since the topic changed.
+        self._found: dict[Topic, dict[object, Found]] = {}
+        # The number up to which other processes' changes were heard of, for those who wait for a
+        # scope; and the numbers that those knew who began to wait since.
+        self._number: float = inf
+        self._numbers: deque[int] = deque()
         self._database_version: object = None
         self._watched_at = 0.0
         self._has_new = False  # somebody has begun to wait since the last watch
@@ -53,7 +59,9 @@ class Followers:
     def park(self, connection: Connection, parked: Parked) -> None:
         """Let it wait."""
         self._parked[connection] = parked
-        self._of[parked.wait.conversation_id][connection] = None
+        self._of[parked.wait.topic][connection] = None
+        if isinstance(parked.wait.topic, Scope):
+            self._numbers.append(parked.wait.version)
         self._has_new = True
         if self._is_ending:
             self._woken[connection] = None
@@ -62,10 +70,10 @@ class Followers:
         """Let it wait no longer."""
         parked = self._parked.pop(connection)
         self._woken.pop(connection, None)
-        id = parked.wait.conversation_id
-        del self._of[id][connection]
-        if not self._of[id]:
-            del self._of[id]
+        topic = parked.wait.topic
+        del self._of[topic][connection]
+        if not self._of[topic]:
+            del self._of[topic]
         return parked
 
     def end(self) -> None:
@@ -75,31 +83,32 @@ class Followers:
 
     # --- Who looks again
 
-    def hear(self, ids: set[str]) -> None:
-        """Conversations with these ids have changed. Any thread may call this."""
-        if ids and self._of:
-            self._changed.append(ids)
+    def hear(self, topics: set[Topic]) -> None:
+        """These have changed. Any thread may call this."""
+        if topics and self._of:
+            self._changed.append(topics)
             self._wake_loop()
 
     def wake(self) -> None:
-        """Wake those whose conversation has changed."""
+        """Wake those whose topic has changed."""
         while self._changed:
-            for id in self._changed.popleft():
-                self._found.pop(id, None)
-                self._woken |= self._of.get(id, {})
+            for topic in self._changed.popleft():
+                self._found.pop(topic, None)
+                self._woken |= self._of.get(topic, {})
 
     def next(self) -> Connection | None:
         """Who is to look first."""
         if not self._woken and self._found:
-            self._found = {id: found for id, found in self._found.items() if id in self._of}
+            self._found = {
+                topic: found for topic, found in self._found.items() if topic in self._of
+            }
         return next(iter(self._woken), None)
 
     def like(self, parked: Parked) -> list[Connection]:
         """The others that are to look, and would find the same."""
-        of_conversation = self._of.get(parked.wait.conversation_id, {})
         return [
             connection
-            for connection in of_conversation
+            for connection in self._of.get(parked.wait.topic, {})
             if connection in self._woken and self._parked[connection].wait.key == parked.wait.key
         ]
 
@@ -114,7 +123,7 @@ class Followers:
 
     def _body(self, wait: Wait) -> str | None:
         """What a look finds. Those who would find the same share one look."""
-        found_by_key = self._found.setdefault(wait.conversation_id, {})
+        found_by_key = self._found.setdefault(wait.topic, {})
         found = found_by_key.get(wait.key)
         if found is None:
             found = found_by_key[wait.key] = wait.look()
@@ -138,7 +147,7 @@ class Followers:
         now = self._watched_at = time.monotonic()
         for connection, parked in self._parked.items():
             if parked.wait.until <= now:
-                self._found.pop(parked.wait.conversation_id, None)
+                self._found.pop(parked.wait.topic, None)
                 self._woken[connection] = None
         has_new, self._has_new = self._has_new, False
         return has_new
@@ -147,8 +156,9 @@ class Followers:
         """The conversations that are waited for, with the oldest version that was seen of each."""
         found: dict[str, int] = {}
         for _, wait in self._parked.values():
-            version = found.get(wait.conversation_id, wait.version)
-            found[wait.conversation_id] = min(version, wait.version)
+            if isinstance(wait.topic, str):
+                version = found.get(wait.topic, wait.version)
+                found[wait.topic] = min(version, wait.version)
         return found
 
     def ask(self, has_new: bool, versions: Callable[[], Mapping[str, int]]) -> None:
@@ -159,7 +169,16 @@ class Followers:
         try:
             version = data_version()
             if version != self._database_version or has_new:
-                self.hear(conversations.changed(versions()))
+                self.hear({*conversations.changed(versions())})
+                self._hear_of_scopes()
             self._database_version = version
         except (Unavailable, WouldWait):  # the followers' own looks will tell them
             self._has_new = True
+
+    def _hear_of_scopes(self) -> None:
+        """Hear in which scopes other processes have changed something."""
+        while self._numbers:
+            self._number = min(self._number, self._numbers.popleft())
+        if self._number < inf:
+            scopes, self._number = changes.scopes_since(int(self._number))
+            self.hear({*scopes})

@@ -77,6 +77,12 @@ def either_store(
 
 
 @pytest.fixture
+def no_trash(configure: Callable[..., None]) -> None:
+    """What is deleted is purged at once."""
+    configure(trash_days=0)
+
+
+@pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A clock that shows the real time until the test moves it."""
     moved = Clock()

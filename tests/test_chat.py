@@ -143,6 +143,7 @@ def in_mid_answer(
         return answering.result()
 
 
+@pytest.mark.usefixtures("no_trash")
 def test_the_conversation_may_be_deleted_meanwhile(
     chat: Chat, model: ModelServer, conversation_id: str
 ):

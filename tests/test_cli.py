@@ -289,3 +289,12 @@ def test_a_shell_sees_one_line_and_exit_code_1_where_it_fails():
     ended = process("revoke-key", "42")
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == "Error: There is no key 42: see list-keys.\n"
+
+
+def test_purging_does_what_is_due_and_says_how_much(configure: Callable[..., None]):
+    conversations.remove(EVERYTHING, conversations.start(EVERYTHING, "p").id)
+    conversations.start(EVERYTHING, "p")
+    database.close()
+    configure(trash_days=1e-9, retention_days=1e-9)
+    assert succeed("purge") == "2 conversations were purged or put into the trash.\n"
+    assert succeed("purge") == "0 conversations were purged or put into the trash.\n"

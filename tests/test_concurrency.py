@@ -300,6 +300,7 @@ def test_many_readers_finish_a_silent_writers_message_once(streaming: Writer, cl
     assert events_left(streaming.conversation_id) == ["delta", "done"]
 
 
+@pytest.mark.usefixtures("no_trash")
 def test_a_conversation_deleted_during_writes_leaves_no_rows(conversation_id: str):
     """Writers get ConversationNotFound, and no row is left behind."""
 

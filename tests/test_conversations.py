@@ -208,6 +208,7 @@ def test_changing_and_deleting_over_http(api: Api, anyone: Caller):
         assert_problem(answer, 404, "conversation-not-found")
 
 
+@pytest.mark.usefixtures("no_trash")
 def test_a_deleted_conversation_takes_its_own_rows_along_and_no_others(anyone: Caller):
     gone, kept = create(anyone), create(anyone)
     for id in (gone, kept):

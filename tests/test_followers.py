@@ -22,8 +22,8 @@ from db.errors import Unavailable
 from db.messages import Draft
 from db.scope import EVERYTHING
 from db.settings import settings
+from handlers.events import EventsWait
 from handlers.http.logs import log
-from handlers.http.waiting import Wait
 from server.followers import Followers
 from server.gateway import Gateway, GatewayRequest, GatewayResponse, Parked
 
@@ -333,7 +333,7 @@ def test_a_batch_of_a_long_history_follows_without_waiting(api: Api, path: str, 
 def stale(either_store: Store) -> Followers:
     """One follower that began to wait after the notice that it waits for."""
     id = conversations.start(EVERYTHING, PROJECT).id
-    wait = Wait(EVERYTHING, id, 0, 20, str)
+    wait = EventsWait(EVERYTHING, id, 0, 20)
     wait.learn(wait.look())
     messages.append(EVERYTHING, id, [Draft("user", "Hello")])
     followers = Followers(Gateway(app, Config()), lambda: None)

@@ -354,6 +354,7 @@ def test_a_message_is_found_in_its_own_conversation_only(anyone: Caller, convers
     assert contents(conversation_id) == ["Hello"]
 
 
+@pytest.mark.usefixtures("no_trash")
 def test_messages_are_deleted_with_their_conversation(conversation_id: str):
     say(conversation_id, "Hello")
     conversations.remove(EVERYTHING, conversation_id)

@@ -7,7 +7,7 @@ import pytest
 from db import conversations, messages, streams
 from db.engine.database import data_version, transaction
 from db.engine.group_commit import Group
-from db.engine.notices import listen, unlisten
+from db.engine.notices import Topic, listen, unlisten
 from db.engine.sqlite import SqliteStore
 from db.errors import Unavailable
 from db.messages import Draft
@@ -24,9 +24,14 @@ HELLO = Draft("user", "Hello")
 def heard() -> Iterator[list[set[str]]]:
     """What this process has heard, oldest first."""
     heard: list[set[str]] = []
-    listen(heard.append)
+
+    def hear(topics: set[Topic]) -> None:
+        if ids := {topic for topic in topics if isinstance(topic, str)}:
+            heard.append(ids)
+
+    listen(hear)
     yield heard
-    unlisten(heard.append)
+    unlisten(hear)
 
 
 def append(id: str) -> str:

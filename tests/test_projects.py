@@ -179,6 +179,7 @@ def test_a_new_name_that_is_invalid_is_refused(body: dict[str, Any]):
         Rename(**body)
 
 
+@pytest.mark.usefixtures("no_trash")
 def test_deleting_answers_null_and_takes_the_messages_along(api: Api):
     gone, kept = start(), start()
     for id in (gone, kept):

@@ -177,6 +177,7 @@ def test_a_later_migration_finds_the_data_that_is_there(oldest: SqliteStore, dir
     assert schema.migrate(oldest, directory) == []
 
 
+@pytest.mark.usefixtures("no_trash")
 def test_a_table_can_be_rewritten_without_losing_rows_that_refer_to_it(
     oldest: SqliteStore, directory: Path
 ):

@@ -19,7 +19,7 @@ from peewee import (  # type: ignore[attr-defined]
 
 from ..clock import now
 from ..errors import Unavailable
-from .notices import pending, tell
+from .notices import Topic, pending, tell
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -58,6 +58,11 @@ class WouldWait(BaseException):
     """
 
 
+# Called after each write that succeeded, outside of its transaction. It must be quick and raise
+# nothing, and it may write.
+after_write: list[Callable[[], object]] = []
+
+
 def transaction(verb: Callable[P, T]) -> Callable[P, T]:
     """Run `verb` as one write transaction, or as a part of the caller's if there is one.
 
@@ -81,7 +86,7 @@ def _written_by(method: str, verb: Callable[P, T]) -> Callable[P, T]:
         if transaction_time.get(None) is not None:  # it is a part of the caller's
             return verb(*args, **kwargs)
 
-        changed: set[str] = set()
+        changed: set[Topic] = set()
 
         def timed() -> T:
             changed.clear()  # of an attempt that was taken back
@@ -98,6 +103,8 @@ def _written_by(method: str, verb: Callable[P, T]) -> Callable[P, T]:
             raise unavailable(error) from error
         if changed:
             tell(changed)
+        for chore in after_write:
+            chore()
         return result
 
     return run

@@ -15,7 +15,7 @@ from peewee import sqlite3  # type: ignore[attr-defined]
 
 from ..errors import Unavailable
 from .database import DRIVER_ERRORS, driver_errors, unavailable
-from .notices import pending, tell
+from .notices import Topic, pending, tell
 from .sqlite import SqliteStore
 from .sqlite_connections import BUSY, error_code, primary
 
@@ -58,7 +58,7 @@ class Group:
             raise unavailable(error) from error
         self._store.group = self
         self._store.group_thread = threading.get_ident()
-        self._changed: set[str] = set()
+        self._changed: set[Topic] = set()
         self._notices = pending.set(self._changed)
         return True
 

@@ -8,29 +8,34 @@ transactions takes one lock for the whole server to commit. So we don't use it.)
 from collections.abc import Callable
 from contextvars import ContextVar
 
-# Called with the ids of what changed, on the thread that committed it.
-Listener = Callable[[set[str]], None]
+from ..scope import Scope
 
-# The ids of what the running transaction changed, or the whole group that has one commit.
-pending: ContextVar[set[str] | None] = ContextVar("pending_notices", default=None)
+# What somebody can wait for: a conversation, by its id, or the changes of all that a scope covers.
+Topic = str | Scope
+
+# Called with the topics of what changed, on the thread that committed it.
+Listener = Callable[[set[Topic]], None]
+
+# The topics of what the running transaction changed, or the whole group that has one commit.
+pending: ContextVar[set[Topic] | None] = ContextVar("pending_notices", default=None)
 _listeners: list[Listener] = []
 
 
-def notify(id: str) -> None:
-    """Tell the listeners after the running transaction's commit that this conversation changed."""
+def notify(topic: Topic) -> None:
+    """Tell the listeners after the running transaction's commit that this changed."""
     changed = pending.get()
     if changed is not None:
-        changed.add(id)
+        changed.add(topic)
 
 
-def tell(ids: set[str]) -> None:
+def tell(topics: set[Topic]) -> None:
     """Tell the listeners of a commit. In a group, its commit is the one to be told of."""
     changed = pending.get()
     if changed is not None:
-        changed |= ids
+        changed |= topics
     else:
         for listener in _listeners:
-            listener(ids)
+            listener(topics)
 
 
 def listen(listener: Listener) -> None:

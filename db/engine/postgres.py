@@ -132,6 +132,16 @@ class PostgresStore(PooledPostgresqlDatabase):
 
         return self.write(locked)
 
+    def overwrite_deleted(self) -> str:
+        """Free what was deleted. Return what may remain: PostgreSQL overwrites nothing."""
+        with as_peewee_errors:
+            self.connection().execute("VACUUM")
+        return (
+            "PostgreSQL has freed the rows (VACUUM). Their bytes stay in its files until new rows "
+            "take the place, and in its write-ahead log, replicas and backups until these expire. "
+            "VACUUM FULL writes a table anew."
+        )
+
     def stream(self, query: Query) -> Iterator[tuple[Any, ...]]:
         """The rows of `query`, fetched some at a time. To be called in a snapshot."""
         sql, params = self.get_sql_context().sql(query).query()

@@ -1,7 +1,7 @@
 """Queries that Peewee builds once and the database runs many times."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from peewee import Database, Model, Query, Value
@@ -98,15 +98,22 @@ class prepared_for_list:  # noqa: N801 - a decorator
         return prepared(build, self._arity + length)
 
 
-def insertion(model: type[Model], fields: Sequence[str], unless_taken: bool = False) -> prepared:
+def insertion(
+    model: type[Model],
+    fields: Sequence[str],
+    unless_taken: bool = False,
+    computed: Mapping[Any, Callable[[], Any]] | None = None,
+) -> prepared:
     """The INSERT of one row. It is called with the values of `fields` in their order.
 
     With `unless_taken`, a row that a unique index refuses is left out: its `rowcount` is 0.
+    `computed` makes the SQL of further columns' values.
     """
     columns = [getattr(model, field) for field in fields]
 
     def build(*values: Value) -> Query:
-        inserted = model.insert(dict(zip(columns, values, strict=True)))
+        made = {column: make() for column, make in (computed or {}).items()}
+        inserted = model.insert({**dict(zip(columns, values, strict=True)), **made})
         return inserted.on_conflict_ignore() if unless_taken else inserted
 
     return prepared(build, len(fields))

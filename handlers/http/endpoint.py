@@ -62,6 +62,7 @@ class Reply(Generic[T]):
     headers: dict[str, str] = field(default_factory=dict)
     status: int | None = None
     media_type: str | None = None
+    is_encoded: bool = False  # the body is the text that is sent
 
 
 class _Nothing(Strict):
@@ -206,7 +207,7 @@ class Endpoint:
         media_type = reply.media_type or self.media_types[0]
         if status in (204, 304):
             body = ""
-        elif media_type == JSON:
+        elif media_type == JSON and not reply.is_encoded:
             body = self.response.dump_json(reply.body, by_alias=True, warnings=False).decode()
         else:
             body = reply.body

@@ -46,6 +46,7 @@ REQUEST_IN_PROGRESS = Kind(409, "request-in-progress", "The first request still 
 KEY_TAKEN = Kind(409, "key-taken", "Another conversation has the key")
 CLIENT_ID_REUSED = Kind(409, "client-id-reused", "The client_id belongs to another message")
 HELD = Kind(409, "held", "The conversation is held")
+CURSOR_EXPIRED = Kind(410, "cursor-expired", "The reader was away for too long")
 MESSAGE_DELETED = Kind(410, "message-deleted", "The message has been deleted")
 STALE_PRECONDITION = Kind(412, "stale-precondition", "The conversation has changed")
 PAYLOAD_TOO_LARGE = Kind(413, "payload-too-large", "The body is too large")
@@ -73,6 +74,7 @@ KINDS: dict[type[BaseException], Kind] = {
     errors.KeyTaken: KEY_TAKEN,
     errors.ClientIdReused: CLIENT_ID_REUSED,
     errors.Held: HELD,
+    errors.CursorExpired: CURSOR_EXPIRED,
     errors.MessageDeleted: MESSAGE_DELETED,
     errors.StalePrecondition: STALE_PRECONDITION,
     errors.IdempotencyKeyReused: IDEMPOTENCY_KEY_REUSED,

@@ -1,6 +1,7 @@
 """A small set of rows, and for every route a request that succeeds on it."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -10,7 +11,7 @@ from app import app
 from db import conversations, messages
 from db.engine.database import database
 from db.messages import Draft
-from db.scope import Scope
+from db.scope import EVERYTHING, Scope
 
 from .clients import Answer, Api
 
@@ -65,9 +66,13 @@ BODIES: dict[str, Callable[[World], Any]] = {
     "append_project_messages": lambda world: {"messages": [{"role": "user", "content": "Hello"}]},
     "chat": lambda world: {"conversation_id": world.conversation_id, "content": "Hello"},
 }
+# Routes whose conversation has to be in the trash.
+OF_THE_TRASH = {"restore_conversation", "purge_conversation"}
 # A query for each route whose tests need one.
 QUERIES: dict[str, Callable[[World], dict[str, Any]]] = {
     "list_conversations": lambda world: {"project_id": world.project_id},
+    "list_changes": lambda world: {"project_id": world.project_id},
+    "list_trash": lambda world: {"project_id": world.project_id},
 }
 
 
@@ -79,6 +84,10 @@ def request_for(route: RouteEntry, world: World) -> Request:
     """Return a request to `route` that succeeds for the world's user."""
     name = name_of(route)
     path = route.uri_pattern.format(**{name: quote(it) for name, it in world._asdict().items()})
+    if name in OF_THE_TRASH:
+        with suppress(Exception):  # a test may damage it, or ask for one that never existed
+            conversations.remove(EVERYTHING, world.conversation_id)
+        database.close()
     takes_body = route.view_function.endpoint.body_model is not None
     body = BODIES[name](world) if takes_body else None
     query = QUERIES[name](world) if name in QUERIES else {}

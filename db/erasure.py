@@ -1,0 +1,216 @@
+"""Erasure: all that is stored of one person, told in full first, and then removed for good.
+
+Each conversation goes in short transactions, so nobody waits for a large one. From the first of
+them on it is in the trash and cannot be restored. Its tombstone names no user.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from . import conversations, idempotency_keys, messages, tombstones
+from .clock import now
+from .engine.database import database, snapshot, transaction
+from .engine.prepared import prepared
+from .models import (
+    CONVERSATION_COLUMNS,
+    IS_KEPT,
+    Conversation,
+    ConversationRow,
+    MessageRow,
+    Tombstone,
+)
+from .trash import BEING_PURGED, begin_purge, delete_messages
+
+MESSAGES_AT_ONCE = 500  # deleted by one transaction
+
+
+class Receipt(NamedTuple):
+    """What was erased. The digest is SHA-256 over the ids of the conversations, one a line."""
+
+    user_id: str
+    project_id: str | None
+    conversations: int
+    messages: int
+    stored_answers: int  # to requests with an Idempotency-Key
+    tombstones: int
+    held: list[str]  # the conversations that a legal hold keeps
+    erased_at: str
+    sha256: str
+    remains: str  # what the engine may still hold, and for how long
+
+
+def erase(user_id: str, project_id: str | None, progress: Callable[[int, int], object]) -> Receipt:
+    """Remove all of a person's, in one project or all, but what is held.
+
+    `progress` is called with the number of conversations that are done, and how many there are.
+    """
+    found = _of_user(user_id, project_id)
+    erased: list[str] = []
+    held: list[str] = []
+    count = 0
+    for number, (id, _, _) in enumerate(found):
+        progress(number, len(found))
+        if _begin(id):
+            while (deleted := _delete_some(id)) > 0:
+                count += deleted
+            _end(id)
+            erased.append(id)
+        else:
+            held.append(id)
+    progress(len(found), len(found))
+    anonymous = _forget_tombstones(user_id, project_id)
+    answers = idempotency_keys.forget(user_id, set(erased))
+    digest = hashlib.sha256("".join(f"{id}\n" for id in sorted(erased)).encode()).hexdigest()
+    return Receipt(
+        user_id=user_id,
+        project_id=project_id,
+        conversations=len(erased),
+        messages=count,
+        stored_answers=answers,
+        tombstones=anonymous,
+        held=held,
+        erased_at=now(),
+        sha256=digest,
+        remains=database.obj.overwrite_deleted(),
+    )
+
+
+def records_of(user_id: str, project_id: str | None) -> Iterator[dict[str, Any]]:
+    """All that there is of a person: each conversation, in the trash or not, and its messages.
+
+    The records are those of the API, with a `type`. Messages come by age, those of all branches.
+    """
+    for id, _, deleted_at in _of_user(user_id, project_id):
+        row, rows = _read(id)
+        if row is not None:
+            yield conversation_record(row, deleted_at)
+            yield from map(message_record, rows)
+
+
+def conversation_record(row: ConversationRow, deleted_at: str | None = None) -> dict[str, Any]:
+    """A conversation as the API shows it, without its messages."""
+    record = {
+        "type": "conversation",
+        "id": row.id,
+        "project_id": row.project_id,
+        "title": row.title,
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
+        "user_id": row.user_id,
+        "key": row.key,
+        "is_archived": bool(row.is_archived),
+        "is_pinned": bool(row.is_pinned),
+        "is_held": bool(row.is_held),
+        "tags": row.tags or [],
+        "metadata": row.metadata,
+        "last_message_id": row.last_message_id,
+    }
+    return record if deleted_at is None else {**record, "deleted_at": deleted_at}
+
+
+def message_record(row: MessageRow) -> dict[str, Any]:
+    """A message as the API shows it."""
+    return {
+        "type": "message",
+        "id": row.id,
+        "conversation_id": row.conversation_id,
+        "role": row.role,
+        "content": row.content,
+        "status": row.status,
+        "metadata": row.metadata,
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
+        "parent_id": row.parent_id,
+        "client_id": row.client_id,
+    }
+
+
+# --- Each in a transaction of its own
+
+
+@snapshot
+def _of_user(user_id: str, project_id: str | None) -> list[tuple[str, bool, str | None]]:
+    """The id of each conversation, whether it is held, and when it was deleted."""
+    found = _all_of_user(user_id).fetchall()
+    return sorted(
+        (id, held, gone) for id, project, held, gone in found if project_id in (None, project)
+    )
+
+
+@snapshot
+def _read(id: str) -> tuple[ConversationRow | None, list[MessageRow]]:
+    found = _by_id(id).fetchone()
+    if found is None:
+        return None, []
+    row = ConversationRow.decoded(found)
+    return row, messages.all_on(row, messages.ALL)
+
+
+@transaction
+def _begin(id: str) -> bool:
+    """From now on nobody finds it. False if it is held."""
+    found = _by_id_for_update(id).fetchone()
+    if found is None:  # somebody has purged it meanwhile
+        return True
+    row = ConversationRow.decoded(found)
+    if row.is_held:
+        return False
+    if row.activity != BEING_PURGED:
+        conversations.discard(row)
+        begin_purge(id)
+    return True
+
+
+@transaction
+def _delete_some(id: str) -> int:
+    return int(delete_messages(id, MESSAGES_AT_ONCE).rowcount)
+
+
+@transaction
+def _end(id: str) -> None:
+    found = _by_id_for_update(id).fetchone()
+    if found is not None:
+        conversations.purge(ConversationRow.decoded(found)._replace(user_id=None), now())
+
+
+@transaction
+def _forget_tombstones(user_id: str, project_id: str | None) -> int:
+    ids = [
+        id for id, project in _tombstones_of(user_id).fetchall() if project_id in (None, project)
+    ]
+    for id in ids:
+        tombstones.forget_user(id)
+    return len(ids)
+
+
+@prepared
+def _all_of_user(user_id: Any) -> Any:
+    """All conversations of a user, in the trash or not."""
+    columns = (
+        *(Conversation.id, Conversation.project_id, Conversation.is_held, Conversation.deleted_at),
+    )
+    kept, discarded = (
+        Conversation.select(*columns).where(Conversation.user_id == user_id, where)
+        for where in (IS_KEPT, ~IS_KEPT)
+    )
+    return kept.union_all(discarded)
+
+
+@prepared
+def _by_id(id: Any) -> Any:
+    """One conversation, in the trash or not."""
+    return Conversation.select(*CONVERSATION_COLUMNS).where(Conversation.id == id)
+
+
+@prepared
+def _by_id_for_update(id: Any) -> Any:
+    """The same, locked where the engine locks rows."""
+    query = Conversation.select(*CONVERSATION_COLUMNS).where(Conversation.id == id)
+    return query.for_update() if database.for_update else query
+
+
+@prepared
+def _tombstones_of(user_id: Any) -> Any:
+    """The tombstones of a user."""
+    return Tombstone.select(Tombstone.id, Tombstone.project_id).where(Tombstone.user_id == user_id)

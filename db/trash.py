@@ -1,0 +1,337 @@
+"""The trash: what was deleted, until it is restored or purged, and what retention puts there.
+
+There is no background job. Whoever writes sweeps, a few rows at a time: the conversations without
+activity for RETENTION_DAYS go into the trash, and those that have been there for TRASH_DAYS are
+purged. A large one is purged in pieces. From the first one on nobody can restore it, and its
+activity is `BEING_PURGED`.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from functools import cache
+from itertools import product
+from typing import Any, NamedTuple
+
+from peewee import Tuple, fn
+
+from . import conversations, tags, tombstones, transcripts
+from .change_numbers import next_number
+from .clock import ago, first_id_at, plus
+from .engine.database import database, query, transaction, transaction_time
+from .engine.notices import notify
+from .engine.prepared import prepared
+from .errors import ConversationNotFound, KeyTaken, Unavailable
+from .models import CONVERSATION_COLUMNS, FLAGS, IS_KEPT, Conversation, ConversationRow, Message
+from .scope import EVERYTHING, Scope
+from .settings import settings
+from .transcripts import Transcript
+
+SECONDS_A_DAY = 86_400
+# A tombstone stays so long after the trash would have been emptied. A reader of the feed who was
+# away for longer begins anew.
+TOMBSTONE_DAYS = 30
+SWEEP_SECONDS = 1  # between two sweeps of a process that found nothing more to do
+SWEEP_MESSAGES = 50  # purged by one sweep
+SWEEP_CONVERSATIONS = 5  # put into the trash by one sweep
+BEING_PURGED = ""  # the activity of a conversation that nobody can restore any more
+
+log = logging.getLogger("confab")
+
+
+class Discarded(NamedTuple):
+    """A conversation in the trash. The times are RFC 3339 text."""
+
+    conversation: ConversationRow
+    deleted_at: str
+    purge_at: str
+
+
+class DiscardedSlice(NamedTuple):
+    """Conversations in the trash, the latest deleted first, and whether there are more."""
+
+    rows: list[Discarded]
+    has_more: bool
+
+
+class Receipt(NamedTuple):
+    """What was purged."""
+
+    id: str
+    messages: int
+    purged_at: str
+
+
+@query
+def page_for(
+    scope: Scope,
+    project_id: str | None = None,
+    limit: int = 20,
+    after: tuple[str, str] | None = None,
+) -> DiscardedSlice:
+    """A page of the trash, behind a time of deletion and an id."""
+    project_id = project_id or scope.project_id
+    page = _page(project_id is not None, scope.user_id is not None)
+    deleted_at, id = after or (_AFTER_ALL_TIMES, "")
+    found = page(project_id, scope.user_id, deleted_at, id, limit + 1).fetchall()
+    return DiscardedSlice([_discarded(row) for row in found[:limit]], len(found) > limit)
+
+
+_AFTER_ALL_TIMES = "~"  # greater than any time
+
+
+def _discarded(row: tuple[Any, ...]) -> Discarded:
+    *columns, deleted_at = row
+    purge_at = plus(deleted_at, settings().trash_days * SECONDS_A_DAY)
+    return Discarded(ConversationRow.decoded(columns), deleted_at, purge_at)
+
+
+def restore(scope: Scope, conversation_id: str) -> Transcript:
+    """Take a conversation out of the trash, as it was.
+
+    Raises ConversationNotFound if it is not there, and KeyTaken if another one has its key now.
+    """
+    _take_out(scope, conversation_id)
+    return transcripts.read(scope, conversation_id)
+
+
+@transaction
+def _take_out(scope: Scope, conversation_id: str) -> None:
+    row, _ = _lock(scope, conversation_id)
+    if row.key is not None:
+        holder = conversations.by_key(Scope(row.project_id, row.user_id), row.project_id, row.key)
+        if holder is not None:
+            raise KeyTaken(holder)
+    _restore(row.id, row.version + 1)
+    if row.tags:
+        tags.store(row)
+    notify(row.id)
+    conversations.notify_feeds(row)
+
+
+@transaction
+def purge(scope: Scope, conversation_id: str) -> Receipt:
+    """Delete a conversation in the trash for ever. Raises ConversationNotFound, Held."""
+    row, deleted_at = _lock(scope, conversation_id)
+    conversations.refuse_held(row)
+    count = _count(row.id).fetchone()[0]
+    conversations.purge(row, deleted_at)
+    return Receipt(row.id, count, transaction_time.get())
+
+
+def _lock(scope: Scope, conversation_id: str) -> tuple[ConversationRow, str]:
+    found = _in_trash(conversation_id).fetchone()
+    if found is None:
+        raise ConversationNotFound(conversation_id)
+    *columns, deleted_at = found
+    row = ConversationRow.decoded(columns)
+    if not scope.covers(row):
+        raise ConversationNotFound(conversation_id)
+    return row, deleted_at
+
+
+# --- Sweeping
+
+_due_at = 0.0  # the moment of time.monotonic at which this process sweeps next
+_retained_up_to = ""  # the activity up to which retention has looked, in this lap
+
+
+def sweep_if_due() -> None:
+    """Sweep, if it is time. A fault is no fault of the request that came along."""
+    global _due_at
+    if time.monotonic() < _due_at:
+        return
+    _due_at = time.monotonic() + SWEEP_SECONDS
+    try:
+        if sweep():
+            _due_at = 0
+    except Unavailable as error:
+        log.warning("The trash could not be swept: %s", error)
+
+
+@transaction
+def sweep() -> bool:
+    """Retain and purge a few rows. Return whether there is more to do."""
+    more_to_retain = _retain()
+    more_to_purge = _purge_some()
+    days = settings().trash_days + TOMBSTONE_DAYS
+    tombstones.sweep(ago(days * SECONDS_A_DAY))
+    return more_to_retain or more_to_purge
+
+
+def _retain() -> bool:
+    """Put a few into the trash that had no activity for too long. Held ones stay."""
+    global _retained_up_to
+    days = settings().retention_days
+    if days is None:
+        return False
+    bound = first_id_at(ago(days * SECONDS_A_DAY))
+    found: list[tuple[str, str, bool]] = []
+    for flags in product((False, True), repeat=2):
+        found += _inactive(*flags)(_retained_up_to, bound, SWEEP_CONVERSATIONS)
+    found.sort()
+    some = found[:SWEEP_CONVERSATIONS]
+    for _, id, is_held in some:
+        if not is_held:
+            row = conversations.lock(EVERYTHING, id)
+            if row.activity < bound:  # on PostgreSQL, it may have been saved meanwhile
+                conversations.discard(row)
+    is_full = len(some) == SWEEP_CONVERSATIONS
+    _retained_up_to = some[-1][0] if is_full else ""
+    return is_full
+
+
+def _purge_some() -> bool:
+    """Purge the oldest in the trash that has been there for too long, or a piece of it."""
+    expired = ago(settings().trash_days * SECONDS_A_DAY)
+    found = _oldest(expired).fetchone()
+    if found is None:
+        return False
+    *columns, deleted_at = found
+    row = ConversationRow.decoded(columns)
+    if delete_messages(row.id, SWEEP_MESSAGES).rowcount == SWEEP_MESSAGES:
+        if row.activity != BEING_PURGED:
+            begin_purge(row.id)
+    else:
+        conversations.purge(row, deleted_at)
+    return True
+
+
+def waiting() -> int:
+    """How many conversations are to be purged or put into the trash now."""
+    expired = _count_expired(ago(settings().trash_days * SECONDS_A_DAY)).fetchone()[0]
+    days = settings().retention_days
+    if days is None:
+        return int(expired)
+    bound = first_id_at(ago(days * SECONDS_A_DAY))
+    return int(expired) + int(_count_inactive(bound).fetchone()[0])
+
+
+def purge_all(progress: Callable[[int], object]) -> int:
+    """Do all that is to be done now, and return how many conversations were purged or discarded.
+
+    `progress` is called with the number of those that are done. Each step is a transaction.
+    """
+    total = left = waiting()
+    while sweep():
+        if left != (left := waiting()):
+            progress(total - left)
+    progress(total)
+    return total
+
+
+# --- Queries
+
+
+@cache
+def _page(by_project: bool, by_user: bool) -> prepared:
+    """A page of the trash of a project or all, of a user or all."""
+
+    def build(project_id: Any, user_id: Any, deleted_at: Any, id: Any, limit: Any) -> Any:
+        where = [Conversation.project_id == project_id] * by_project
+        where += [Conversation.user_id == user_id] * by_user
+        place = (Conversation.deleted_at, Conversation.id)
+        return (
+            Conversation.select(*CONVERSATION_COLUMNS, Conversation.deleted_at)
+            .where(
+                *where,
+                ~IS_KEPT,
+                Conversation.activity > BEING_PURGED,
+                Tuple(*place) < Tuple(deleted_at, id),
+            )
+            .order_by(*(column.desc() for column in place))
+            .limit(limit)
+        )
+
+    return prepared(build)
+
+
+@prepared
+def _in_trash(id: Any) -> Any:
+    """One conversation in the trash, locked where the engine locks rows."""
+    query = Conversation.select(*CONVERSATION_COLUMNS, Conversation.deleted_at).where(
+        Conversation.id == id, ~IS_KEPT, Conversation.activity > BEING_PURGED
+    )
+    return query.for_update() if database.for_update else query
+
+
+@prepared
+def _oldest(expired: Any) -> Any:
+    """What has been in the trash for the longest time, if that is too long."""
+    query = (
+        Conversation.select(*CONVERSATION_COLUMNS, Conversation.deleted_at)
+        .where(~IS_KEPT, Conversation.deleted_at < expired, ~Conversation.is_held)
+        .order_by(Conversation.deleted_at, Conversation.id)
+        .limit(1)
+    )
+    # On PostgreSQL, another transaction may be at it: leave it to that one.
+    return query.for_update(skip_locked=True) if database.for_update else query
+
+
+@prepared
+def _count_expired(expired: Any) -> Any:
+    """How many have been in the trash for too long."""
+    return Conversation.select(fn.COUNT(1)).where(~IS_KEPT, Conversation.deleted_at < expired)
+
+
+@prepared
+def _count_inactive(bound: Any) -> Any:
+    """How many had no activity for too long, and are not held."""
+    return Conversation.select(fn.COUNT(1)).where(
+        IS_KEPT, Conversation.activity < bound, ~Conversation.is_held
+    )
+
+
+@cache
+def _inactive(is_archived: bool, is_pinned: bool) -> prepared:
+    """A few with these flags that had no activity for the longest time."""
+
+    def build(activity: Any, bound: Any, limit: Any) -> Any:
+        flags = zip(FLAGS, (is_archived, is_pinned), strict=True)
+        return (
+            Conversation.select(Conversation.activity, Conversation.id, Conversation.is_held)
+            .where(
+                *(column == flag for column, flag in flags),
+                Conversation.activity > activity,
+                Conversation.activity < bound,
+                IS_KEPT,
+            )
+            .order_by(Conversation.activity)
+            .limit(limit)
+        )
+
+    return prepared(build)
+
+
+@prepared
+def delete_messages(conversation_id: Any, limit: Any) -> Any:
+    """A few of a conversation's messages."""
+    some = (
+        Message.select(Message.position)
+        .where(Message.conversation_id == conversation_id)
+        .order_by(Message.position)
+        .limit(limit)
+    )
+    return Message.delete().where(
+        Message.conversation_id == conversation_id, Message.position.in_(some)
+    )
+
+
+@prepared
+def _count(conversation_id: Any) -> Any:
+    """How many messages a conversation has."""
+    return Message.select(fn.COUNT(1)).where(Message.conversation_id == conversation_id)
+
+
+@prepared
+def begin_purge(id: Any) -> Any:
+    """From now on it cannot be restored."""
+    return Conversation.update(activity=BEING_PURGED).where(Conversation.id == id)
+
+
+@prepared
+def _restore(id: Any, version: Any) -> Any:
+    """The way out of the trash."""
+    return Conversation.update(deleted_at=None, version=version, changed=next_number()).where(
+        Conversation.id == id
+    )
