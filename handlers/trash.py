@@ -15,7 +15,7 @@ from .http.caller import AnyCaller
 from .http.cursors import Cursor
 from .http.endpoint import ANY, Reply, endpoint
 from .http.preconditions import etag
-from .http.problems import HELD, KEY_TAKEN
+from .http.problems import KEY_TAKEN
 from .http.types import Id, Strict, Timestamp, Uuid
 
 routes = Blueprint(__name__)
@@ -87,7 +87,7 @@ def restore_conversation(caller: AnyCaller, conversation_id: Uuid) -> Reply[Conv
 
 
 @routes.route(TRASH + "/{conversation_id}", methods=["DELETE"], content_types=ANY)
-@endpoint(problems=(HELD,))
+@endpoint()
 def purge_conversation(caller: AnyCaller, conversation_id: Uuid) -> PurgeReceipt:
     """Delete a conversation in the trash for ever."""
     receipt = trash.purge(caller.scope, conversation_id)

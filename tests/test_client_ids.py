@@ -344,6 +344,7 @@ def test_null_is_no_client_id(anyone: Caller, conversation_id: str):
     assert len(ids) == 2
 
 
+@pytest.mark.usefixtures("no_trash")
 def test_client_ids_go_with_their_conversation(conversation_id: str):
     other = conversations.start(EVERYTHING, PROJECT).id
     for id in (conversation_id, other):

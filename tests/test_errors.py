@@ -1,6 +1,7 @@
 """Tests every problem on every route: its shape, and that the OpenAPI document has it."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 import pytest
@@ -10,8 +11,9 @@ from app import app
 from db import conversations, messages, streams
 from db.clock import new_id
 from db.engine.database import database
-from db.errors import Unavailable
+from db.errors import ConversationNotFound, Unavailable
 from db.messages import Draft
+from db.models import Conversation
 from db.scope import EVERYTHING, Scope
 from handlers.http import middleware, problems
 from handlers.http.endpoint import MAX_BODY_BYTES
@@ -85,6 +87,22 @@ def send_a_key_that_is_taken(scene: Scene) -> Answer:
     return scene.send_also(key="taken")
 
 
+def restore_what_has_a_key_that_is_taken(scene: Scene) -> Answer:
+    scope, id = Scope(PROJECT, USER), scene.world.conversation_id
+    Conversation.update(key="taken").where(Conversation.id == id).execute()
+    answer = request_for(scene.route, scene.world)  # puts it into the trash
+    conversations.start(scope, PROJECT, key="taken")
+    database.close()
+    return answer.send(scene.api)
+
+
+def go_on_after_a_backup_was_restored(scene: Scene) -> Answer:
+    cursor = scene.send().json["cursor"]
+    Conversation.update(changed=0).execute()
+    database.close()
+    return scene.send(after=cursor)
+
+
 def send_a_client_id(scene: Scene) -> Answer:
     body = request_for(scene.route, scene.world).json or {}
     if "messages" not in body:
@@ -101,9 +119,10 @@ def reuse_a_client_id(scene: Scene) -> Answer:
 
 def repeat_a_message_that_was_deleted(scene: Scene) -> Answer:
     send_a_client_id(scene)
-    for row in messages.page_for(EVERYTHING, scene.world.conversation_id).rows:
-        if row.client_id is not None:
-            messages.remove(EVERYTHING, row.conversation_id, row.id)
+    with suppress(ConversationNotFound):  # the route may be one of the trash
+        for row in messages.page_for(EVERYTHING, scene.world.conversation_id).rows:
+            if row.client_id is not None:
+                messages.remove(EVERYTHING, row.conversation_id, row.id)
     database.close()
     return send_a_client_id(scene)
 
@@ -159,6 +178,7 @@ PROVOKE: dict[Kind, Callable[[Scene], Answer]] = {
     problems.NO_MESSAGE: lambda scene: scene.send(scene.world._replace(message_id=new_id())),
     problems.OTHER_USER: lambda scene: scene.send_also(user_id="mallory"),
     problems.HOLD_NOT_ALLOWED: lambda scene: scene.send_also(is_held=True),
+    problems.CURSOR_EXPIRED: go_on_after_a_backup_was_restored,
     problems.KEY_TAKEN: send_a_key_that_is_taken,
     problems.CLIENT_ID_REUSED: reuse_a_client_id,
     problems.MESSAGE_DELETED: repeat_a_message_that_was_deleted,
@@ -194,6 +214,7 @@ IN_CHAT: dict[Kind, Callable[[str, str], object]] = {
 OF_ROUTES: dict[tuple[str, Kind], Callable[[Scene], Answer]] = {
     ("get_conversation", problems.NO_MESSAGE): lambda scene: scene.send(branch=new_id()),
     ("list_messages", problems.NO_MESSAGE): lambda scene: scene.send(branch=new_id()),
+    ("restore_conversation", problems.KEY_TAKEN): restore_what_has_a_key_that_is_taken,
     # It would create one that never existed.
     ("append_project_messages", problems.NO_CONVERSATION): lambda scene: scene.send(
         make_world(user_id="mallory")
@@ -224,6 +245,7 @@ OF_ONE_ROUTE = {
     problems.STREAM_FINISHED,
     problems.REQUEST_IN_PROGRESS,
     problems.MODEL_FAILED,
+    problems.CURSOR_EXPIRED,
 }
 OF_BODIES = {problems.MALFORMED, problems.PAYLOAD_TOO_LARGE, problems.UNSUPPORTED_MEDIA_TYPE}
 

@@ -41,6 +41,7 @@ def use_everything(api: Api) -> None:
     world = make_world()
     for route in ROUTES:
         request_for(route, make_world()).send(api, headers={"Idempotency-Key": route.view_name})
+    read_changes_and_trash(api)
     follow_and_finish(api, world)
     filter_the_side_bar(api)
     branch_and_repeat(api)
@@ -60,6 +61,15 @@ def use_everything(api: Api) -> None:
         {"before": id, "order": "desc"},
     ):
         api.get(f"/api/v1/conversations/{id}/messages", **query)
+
+
+def read_changes_and_trash(api: Api) -> None:
+    for project in ({}, {"project_id": PROJECT}):
+        page = api.get("/api/v1/changes", limit=1, **project).json  # behind a beginning
+        while page["has_more"]:
+            page = api.get("/api/v1/changes", after=page["cursor"], **project).json
+        api.get("/api/v1/changes", after=page["cursor"], **project)
+        api.get("/api/v1/trash", limit=1, **project)
 
 
 def follow_and_finish(api: Api, world: World) -> None:
@@ -236,6 +246,10 @@ ASKED: dict[str, Callable[[World], Request]] = {
     "pinned ones by activity": listed(CONVERSATIONS, is_pinned="true", sort="activity"),
     "others by activity": listed(CONVERSATIONS, is_pinned="false", sort="activity"),
     "projects": listed("/api/v1/projects"),
+    "changes": listed("/api/v1/changes"),
+    "changes of a project": listed("/api/v1/changes", project_id=PROJECT),
+    "trash": listed("/api/v1/trash"),
+    "trash of a project": listed("/api/v1/trash", project_id=PROJECT),
     "archived ones": listed("/projects/{project_id}/conversations", is_archived="true"),
     "others": listed("/projects/{project_id}/conversations", is_archived="false"),
     "after": listed("/projects/{project_id}/conversations", after="f" * 32),

@@ -140,6 +140,7 @@ def test_setting_the_same_tags_changes_nothing(anyone: Caller, tags: list[str]):
     assert dump() == before
 
 
+@pytest.mark.usefixtures("no_trash")
 @pytest.mark.usefixtures("either_store")
 def test_the_lists_agree_with_the_tags_after_every_change():
     row = conversations.start(EVERYTHING, PROJECT, tags=["a", "b"])

@@ -2,7 +2,7 @@
 
 import json
 
-from db import api_keys, conversations, idempotency_keys, messages, streams, transcripts
+from db import api_keys, conversations, idempotency_keys, messages, streams, transcripts, trash
 from db.engine.database import database
 from db.idempotency_keys import Claim, Outcome
 from db.messages import Draft
@@ -51,6 +51,11 @@ def store_rows_of_every_kind() -> None:
         streams.append(EVERYTHING, streaming.conversation_id, streaming.id, offset, "a😀b")
     messages.edit(EVERYTHING, edited.conversation_id, edited.id, content="Edited")
     conversations.change(EVERYTHING, edited.conversation_id, is_archived=True)
+    for purges in (False, True):
+        gone = conversations.start(bob, PROJECT, "Gone", tags=["gone"]).id
+        conversations.remove(EVERYTHING, gone)
+        if purges:
+            trash.purge(EVERYTHING, gone)
     api_keys.make(PROJECT, "phone")
     api_keys.revoke(api_keys.make()[1].id)
     database.close()
