@@ -110,12 +110,9 @@ _ONLY_TEXT_STREAMS = ConfigDict(
 )
 
 
-class MessageCreate(Strict):
-    model_config = _ONLY_TEXT_STREAMS
-
+class FinishedMessageCreate(Strict):
     role: Role
     content: Content
-    status: Status = "completed"
     metadata: Metadata = None
     parent_id: ParentId = ABSENT
     client_id: OwnId = None
@@ -124,11 +121,19 @@ class MessageCreate(Strict):
         return Draft(
             role=self.role,
             content=self.content,
-            status=self.status,
             metadata=self.metadata,
             parent_id=parent_of(self),
             client_id=self.client_id,
         )
+
+
+class MessageCreate(FinishedMessageCreate):
+    model_config = _ONLY_TEXT_STREAMS
+
+    status: Status = "completed"
+
+    def draft(self) -> Draft:
+        return super().draft()._replace(status=self.status)
 
 
 def parent_of(body: BaseModel) -> str | None:

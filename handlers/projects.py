@@ -10,7 +10,6 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from db import conversations, lists, messages, projects, transcripts
 from db.lists import Filter
-from db.messages import Draft
 from db.models import ConversationRow, MessageRow
 
 from .http import cursors
@@ -19,17 +18,8 @@ from .http.cursors import Cursor
 from .http.endpoint import ANY, Reply, endpoint
 from .http.headers import REPLAYED
 from .http.problems import CLIENT_ID_REUSED, HELD, MESSAGE_DELETED, OTHER_USER
-from .http.types import ABSENT, Cursors, Id, Strict, Text, Timestamp, Title, UserId, Uuid, Uuid7
-from .messages import (
-    Content,
-    Metadata,
-    OwnId,
-    ParentId,
-    Parts,
-    Role,
-    all_or_no_client_ids,
-    parent_of,
-)
+from .http.types import Cursors, Id, Strict, Text, Timestamp, Title, UserId, Uuid, Uuid7
+from .messages import FinishedMessageCreate, Metadata, Parts, Role, all_or_no_client_ids
 
 routes = Blueprint(__name__)
 
@@ -155,26 +145,9 @@ class ProjectMessageQuery(Cursors):
     limit: int = Field(default=20, ge=1, le=100)
 
 
-class ProjectMessageCreate(Strict):
-    role: Role
-    content: Content
-    metadata: Metadata = None
-    parent_id: ParentId = ABSENT
-    client_id: OwnId = None
-
-    def draft(self) -> Draft:
-        return Draft(
-            role=self.role,
-            content=self.content,
-            metadata=self.metadata,
-            parent_id=parent_of(self),
-            client_id=self.client_id,
-        )
-
-
 class ProjectMessagesCreate(Strict):
     messages: Annotated[
-        list[ProjectMessageCreate],
+        list[FinishedMessageCreate],
         Field(min_length=1, max_length=100),
         AfterValidator(all_or_no_client_ids),
     ]
