@@ -11,8 +11,8 @@ from typing import NamedTuple
 from db.engine.database import database
 from db.engine.sqlite import SqliteStore
 
-from .data import CONVERSATIONS, TEXTS, ids, use
-from .growth_files import CREATED_PROJECT, LARGE_PROJECT, file_of
+from .data import CONVERSATIONS, TEXTS, use
+from .growth_files import CREATED_PROJECT, LARGE_PROJECT, file_of, kept_ids
 from .inprocess import Gateway
 from .options import Options, Section, Step
 from .timing import Call, microseconds
@@ -49,7 +49,7 @@ class Growth(NamedTuple):
 
 def operations(path: Path, gateway: Gateway) -> dict[str, Call]:
     """Those of one conversation take another one with each call, from all over the file."""
-    every = ids(path, LARGE_PROJECT)
+    every = kept_ids(path)
     depth = depth_in(len(every))
     older = every[: len(every) // 2]  # so that the newest, which are listed, stay as they are
     read, to_append = _shuffled(every), _shuffled(older)

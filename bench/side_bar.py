@@ -7,9 +7,10 @@ from statistics import median
 from typing import NamedTuple
 
 from db import lists
+from db.clock import now
 from db.engine.database import database
 from db.lists import ACTIVITY, CREATED, EVERY, Filter
-from db.scope import EVERYTHING
+from db.scope import EVERYTHING, Scope
 from handlers.conversations import ConversationListQuery
 from handlers.http import cursors
 from handlers.http.cursors import Cursor
@@ -37,6 +38,12 @@ OF_USER = ("all", "not archived")
 USER = {"X-User-Id": str(USERS[1])}
 DEEP = {"by activity: all": EVERY, "by activity: not archived": Filter(is_archived=False)}
 PROJECTS = f"{PAGE_ROWS} projects"
+TRASH = "the trash, latest deleted first"
+BEGINNING, NEWEST, NOTHING_NEW = (
+    f"the feed of changes: {what}"
+    for what in ("its beginning", f"the {PAGE_ROWS} newest", "nothing new")
+)
+OTHERS = (PROJECTS, TRASH, BEGINNING, NEWEST, NOTHING_NEW)
 
 
 class Listed(NamedTuple):
@@ -95,11 +102,27 @@ def operations(size: int, gateway: Gateway) -> dict[str, Call]:
             cursor = f"&cursor={deep_cursor(size, DEEP[name])}"
             add(f"{name}, deep cursor", LIST + parameters + cursor, headers)
     add(PROJECTS, f"/api/v1/projects?limit={PAGE_ROWS}", {})
+    of_project = f"?project_id={LARGE_PROJECT}&limit={PAGE_ROWS}"
+    add(TRASH, f"/api/v1/trash{of_project}", {})
+    feed = f"/api/v1/changes{of_project}"
+    add(BEGINNING, feed, {})
+    add(NEWEST, f"{feed}&after={feed_cursor(PAGE_ROWS)}", {})
+    add(NOTHING_NEW, f"{feed}&after={feed_cursor(0)}", {})
     return calls
 
 
+def feed_cursor(changes: int) -> str:
+    """A cursor of the large project's feed behind which there are so many changes."""
+    query = (
+        "SELECT changed, id FROM conversation WHERE project_id = ? ORDER BY changed DESC LIMIT 1"
+    )
+    number, id = database.execute_sql(f"{query} OFFSET ?", [LARGE_PROJECT, changes]).fetchone()
+    scope = Scope(LARGE_PROJECT)
+    return cursors.encode({"changes": scope}, Cursor("after", f"c {number} {id} {now()}"))
+
+
 def steps(options: Options) -> int:
-    return len(options.sizes) + len(list(asked())) + len(DEEP) + 1
+    return len(options.sizes) + len(list(asked())) + len(DEEP) + len(OTHERS)
 
 
 def measure(options: Options, step: Step) -> list[Listed]:
@@ -116,7 +139,7 @@ def measure(options: Options, step: Step) -> list[Listed]:
         for size, store in stores.items():
             database.initialize(store)
             answer = json.loads(calls[size][name]())
-            rows[size] = len(answer["projects" if name == PROJECTS else "conversations"])
+            rows[size] = len(next(rows for rows in answer.values() if isinstance(rows, list)))
         found.append(Listed(in_turns(name, stores, calls, options), rows))
         step(name)
     for store in stores.values():
