@@ -58,8 +58,8 @@ RUNS = (
     "from its own page."
 )
 INDEXES = (
-    "An append moves its conversation to the front of the lists by activity, of its project and of "
-    "all, each an index. It leaves one page of each index and enters another one."
+    "An append moves its conversation in its project's list by activity and in the feed of changes, "
+    "each an index. It leaves one page of each index and enters another one."
 )
 FIELDS = "A message has two more fields, and a conversation eight."
 TWO_TAGS = "With two tags, all conversations that have the rarer one are looked at."
