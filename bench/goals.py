@@ -58,7 +58,7 @@ RUNS = (
     "from its own page."
 )
 INDEXES = (
-    "An append moves its conversation in its project's list by activity and in the feed of changes, "
+    "An append moves its conversation in its project's list by activity and in the feed, "
     "each an index. It leaves one page of each index and enters another one."
 )
 FIELDS = "A message has two more fields, and a conversation eight."

@@ -39,7 +39,9 @@ OwnKey = Annotated[
 @dataclass(slots=True)
 class ConversationResponse:
     id: Id
-    project_id: Id
+    project_id: Annotated[
+        str, Field(description="A UUID, or any name if it was made under `/projects`.")
+    ]
     title: str | None
     messages: list[MessageResponse]
     created_at: Timestamp
