@@ -126,14 +126,13 @@ def scopes_since(number: int) -> tuple[set[Scope], int]:
     scopes: set[Scope] = set()
     reached = number
     for model in (Conversation, Tombstone):
-        place, is_full = number, True
+        place, is_full = (number, LAST_ID), True
         while is_full:
-            found = _owners(model)(place, BATCH_ROWS).fetchall()
-            scopes |= {scope for _, p, u in found for scope in conversations.scopes_of(p, u)}
-            # The last number may go on behind the batch, if a transaction made many changes.
-            is_full = len(found) == BATCH_ROWS and found[0][0] != found[-1][0]
-            place = found[-1][0] - is_full if found else place
-        reached = max(reached, place)
+            found = _owners(model)(*place, BATCH_ROWS).fetchall()
+            scopes |= {scope for _, _, p, u in found for scope in conversations.scopes_of(p, u)}
+            is_full = len(found) == BATCH_ROWS
+            place = found[-1][:2] if found else place
+        reached = max(reached, place[0])
     return scopes, reached
 
 
@@ -198,11 +197,12 @@ def _greatest(model: Any, only_settled: bool) -> prepared:
 def _owners(model: Any) -> prepared:
     """Whose the changes in a table are that come behind a number."""
 
-    def build(number: Any, limit: Any) -> Any:
+    def build(number: Any, id: Any, limit: Any) -> Any:
+        place = (model.changed, model.id)
         return (
-            model.select(model.changed, model.project_id, model.user_id)
-            .where(model.changed > number, *is_settled(model.changed))
-            .order_by(model.changed)
+            model.select(*place, model.project_id, model.user_id)
+            .where(Tuple(*place) > Tuple(number, id), *is_settled(model.changed))
+            .order_by(*place)
             .limit(limit)
         )
 

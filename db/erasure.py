@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from . import conversations, idempotency_keys, messages, tombstones
+from . import branches, conversations, idempotency_keys, streams, tombstones
 from .clock import now
 from .engine.database import database, snapshot, transaction
 from .engine.prepared import prepared
@@ -59,8 +59,9 @@ def erase(user_id: str, project_id: str | None, progress: Callable[[int, int], o
         else:
             held.append(id)
     progress(len(found), len(found))
-    anonymous = _forget_tombstones(user_id, project_id)
-    answers = idempotency_keys.forget(user_id, set(erased))
+    purged = _forget_tombstones(user_id, project_id)
+    # A key may stand for requests to several projects, so in one project only the ids tell.
+    answers = idempotency_keys.forget({*erased, *purged}, user_id if project_id is None else None)
     digest = hashlib.sha256("".join(f"{id}\n" for id in sorted(erased)).encode()).hexdigest()
     return Receipt(
         user_id=user_id,
@@ -68,7 +69,7 @@ def erase(user_id: str, project_id: str | None, progress: Callable[[int, int], o
         conversations=len(erased),
         messages=count,
         stored_answers=answers,
-        tombstones=anonymous,
+        tombstones=len(purged),
         held=held,
         erased_at=now(),
         sha256=digest,
@@ -144,7 +145,8 @@ def _read(id: str) -> tuple[ConversationRow | None, list[MessageRow]]:
     if found is None:
         return None, []
     row = ConversationRow.decoded(found)
-    return row, messages.all_on(row, messages.ALL)
+    rows = branches.page(id, branches.LINE, True, 0, branches.MAX_POSITION, linked=True)
+    return row, streams.overlay(MessageRow.decoded(rows), settles=False)
 
 
 @transaction
@@ -175,13 +177,13 @@ def _end(id: str) -> None:
 
 
 @transaction
-def _forget_tombstones(user_id: str, project_id: str | None) -> int:
+def _forget_tombstones(user_id: str, project_id: str | None) -> list[str]:
     ids = [
         id for id, project in _tombstones_of(user_id).fetchall() if project_id in (None, project)
     ]
     for id in ids:
         tombstones.forget_user(id)
-    return len(ids)
+    return ids
 
 
 @prepared

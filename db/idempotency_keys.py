@@ -82,15 +82,16 @@ def settle(request: Claim, outcome: Outcome) -> None:
 
 
 @transaction
-def forget(user_id: str, ids: set[str]) -> int:
-    """Delete what a user's requests were answered, and all answers that name one of some ids."""
-    forgotten = 0
-    for caller, key, *texts in _all().fetchall():
-        of_user = json.loads(caller)[1] == user_id
+def forget(ids: set[str], user_id: str | None) -> int:
+    """Delete all answers that name one of some ids, and with a user, all answers to theirs."""
+    found = []
+    for caller, key, *texts in _all():
+        of_user = user_id is not None and json.loads(caller)[1] == user_id
         if of_user or any(id in ids for text in texts if text for id in _UUID.findall(text)):
-            _delete(caller, key)
-            forgotten += 1
-    return forgotten
+            found.append((caller, key))
+    for caller, key in found:
+        _delete(caller, key)
+    return len(found)
 
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")

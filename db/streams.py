@@ -15,7 +15,7 @@ from functools import lru_cache, wraps
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from . import conversations, event_log
-from .clock import age
+from .clock import age, ago
 from .engine.database import transaction, transaction_time
 from .engine.prepared import insertion, prepared, prepared_for_list
 from .errors import (
@@ -31,6 +31,7 @@ from .models import (
     IN_PROGRESS,
     INCOMPLETE,
     STREAM_COLUMNS,
+    Conversation,
     ConversationRow,
     Event,
     EventRow,
@@ -134,6 +135,12 @@ def finish_silent(conversation_id: str) -> None:
         for stream in _open_streams([conversation_id]):
             if _is_silent(stream):
                 conversation = _finish(conversation, stream, INCOMPLETE)
+
+
+def finish_some_silent(limit: int) -> None:
+    """Finish a few messages of silent writers, so that those are told who do not look at them."""
+    for (conversation_id,) in _some_silent(ago(settings().stream_timeout), limit).fetchall():
+        finish_silent(conversation_id)
 
 
 # --- Writing
@@ -240,17 +247,19 @@ def _text(stream: StreamRow, pieces: Sequence[EventRow]) -> str:
 # --- Reading
 
 
-def overlay(rows: list[MessageRow]) -> list[MessageRow]:
+def overlay(rows: list[MessageRow], settles: bool = True) -> list[MessageRow]:
     """Put the text that has streamed in so far into those of `rows` that are in progress.
 
-    For verbs under `settled`: it raises SilentWriter if one of their writers is gone.
+    For verbs under `settled`: it raises SilentWriter if one of their writers is gone. Unless it
+    `settles`, such a message reads `incomplete`, and stays as it is stored.
     """
     live = [row.conversation_id for row in rows if row.status == IN_PROGRESS]
     if not live:
         return rows
     ids = sorted(set(live))
     streams = {stream.message_id: stream for stream in _open_streams(ids)}
-    _refuse_silent(streams.values())
+    if settles:
+        _refuse_silent(streams.values())
     texts: dict[str, list[str]] = {}
     for message_id, text in _live_text(ids):
         texts.setdefault(message_id, []).append(text)
@@ -258,6 +267,7 @@ def overlay(rows: list[MessageRow]) -> list[MessageRow]:
         row._replace(
             content="".join([str(row.content), *texts.get(row.id, ())]),
             updated_at=max(row.updated_at, streams[row.id].updated_at),
+            status=INCOMPLETE if not settles and _is_silent(streams[row.id]) else IN_PROGRESS,
         )
         if row.status == IN_PROGRESS
         else row
@@ -286,6 +296,17 @@ def _open_streams(conversation_ids: Sequence[str]) -> list[StreamRow]:
 def _all_in(conversation_ids: Any) -> Any:
     """The open streams of some conversations."""
     return Stream.select(*STREAM_COLUMNS).where(Stream.conversation_id.in_(conversation_ids))
+
+
+@prepared
+def _some_silent(silent_since: Any, limit: Any) -> Any:
+    """The conversations of a few silent writers, without the trash. Few streams are open."""
+    return (
+        Stream.select(Stream.conversation_id)
+        .join(Conversation, on=Conversation.id == Stream.conversation_id)
+        .where(Stream.updated_at < silent_since, Conversation.deleted_at.is_null())
+        .limit(limit)
+    )
 
 
 @prepared_for_list

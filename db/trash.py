@@ -9,16 +9,19 @@ activity is `BEING_PURGED`.
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from contextvars import ContextVar
 from functools import cache
 from itertools import product
+from math import inf
 from typing import Any, NamedTuple
 
-from peewee import Tuple, fn
+from peewee import IntegrityError, Tuple, fn
 
-from . import conversations, tags, tombstones, transcripts
+from . import conversations, projects, streams, tags, tombstones, transcripts
 from .change_numbers import next_number
-from .clock import ago, first_id_at, plus
-from .engine.database import database, query, transaction, transaction_time
+from .clock import ago, first_id_at, plus, time_of
+from .engine.database import WouldWait, cause_of, database, query, transaction, transaction_time
 from .engine.notices import notify
 from .engine.prepared import prepared
 from .errors import ConversationNotFound, KeyTaken, Unavailable
@@ -33,7 +36,11 @@ SECONDS_A_DAY = 86_400
 TOMBSTONE_DAYS = 30
 SWEEP_SECONDS = 1  # between two sweeps of a process that found nothing more to do
 SWEEP_MESSAGES = 50  # purged by one sweep
-SWEEP_CONVERSATIONS = 5  # put into the trash by one sweep
+SWEEP_CONVERSATIONS = 5  # put into the trash by one sweep, or more if they are of several projects
+SWEEP_PROJECTS = 20  # looked through by one sweep
+BATCH_ROWS = 50  # looked at together
+FLAG_PAIRS = [*product((False, True), repeat=2)]
+MAX_TURNS = 10  # of a restoring that loses its key to others
 BEING_PURGED = ""  # the activity of a conversation that nobody can restore any more
 
 log = logging.getLogger("confab")
@@ -91,8 +98,13 @@ def restore(scope: Scope, conversation_id: str) -> Transcript:
 
     Raises ConversationNotFound if it is not there, and KeyTaken if another one has its key now.
     """
-    _take_out(scope, conversation_id)
-    return transcripts.read(scope, conversation_id)
+    for _ in range(MAX_TURNS):
+        try:
+            _take_out(scope, conversation_id)
+        except IntegrityError:
+            continue  # somebody has just taken the key, as the next turn will find
+        return transcripts.read(scope, conversation_id)
+    raise Unavailable("its key was taken and given up again, each time")
 
 
 @transaction
@@ -102,7 +114,10 @@ def _take_out(scope: Scope, conversation_id: str) -> None:
         holder = conversations.by_key(Scope(row.project_id, row.user_id), row.project_id, row.key)
         if holder is not None:
             raise KeyTaken(holder)
-    _restore(row.id, row.version + 1)
+    # Retention would take back what it has put there, unless something was written to it.
+    saved = settings().retention_days is not None and not _is_kept(row.activity, row.updated_at)
+    updated_at = transaction_time.get() if saved else row.updated_at
+    _restore(row.id, row.version + 1, updated_at)
     if row.tags:
         tags.store(row)
     notify(row.id)
@@ -133,25 +148,36 @@ def _lock(scope: Scope, conversation_id: str) -> tuple[ConversationRow, str]:
 # --- Sweeping
 
 _due_at = 0.0  # the moment of time.monotonic at which this process sweeps next
-_retained_up_to = ""  # the activity up to which retention has looked, in this lap
+_is_sweeping: ContextVar[bool] = ContextVar("is_sweeping", default=False)
+_lap_project = ""  # the project up to which retention has looked, in this lap
 
 
 def sweep_if_due() -> None:
     """Sweep, if it is time. A fault is no fault of the request that came along."""
     global _due_at
-    if time.monotonic() < _due_at:
+    if time.monotonic() < _due_at or _is_sweeping.get():  # a sweep writes, too
         return
-    _due_at = time.monotonic() + SWEEP_SECONDS
+    _due_at = inf  # no other thread sweeps meanwhile
+    is_sweeping, more = _is_sweeping.set(True), False
     try:
-        if sweep():
-            _due_at = 0
-    except Unavailable as error:
-        log.warning("The trash could not be swept: %s", error)
+        more = sweep()
+    except WouldWait:
+        pass  # this thread must not wait for others, so a later write sweeps
+    except Exception as error:
+        log.warning("The trash could not be swept: %s", cause_of(error))
+    finally:
+        _is_sweeping.reset(is_sweeping)
+        _due_at = 0 if more else time.monotonic() + SWEEP_SECONDS
+
+
+def sweep() -> bool:
+    """Retain and purge a few rows, and finish a few streams. Return whether there is more to do."""
+    streams.finish_some_silent(SWEEP_CONVERSATIONS)
+    return _sweep()
 
 
 @transaction
-def sweep() -> bool:
-    """Retain and purge a few rows. Return whether there is more to do."""
+def _sweep() -> bool:
     more_to_retain = _retain()
     more_to_purge = _purge_some()
     days = settings().trash_days + TOMBSTONE_DAYS
@@ -160,25 +186,48 @@ def sweep() -> bool:
 
 
 def _retain() -> bool:
-    """Put a few into the trash that had no activity for too long. Held ones stay."""
-    global _retained_up_to
-    days = settings().retention_days
-    if days is None:
+    """Put a few into the trash that had no activity for too long, in the next projects of the lap.
+
+    What is held stays, and what was written to since, as by a restoring.
+    """
+    global _lap_project
+    if settings().retention_days is None:
         return False
-    bound = first_id_at(ago(days * SECONDS_A_DAY))
-    found: list[tuple[str, str, bool]] = []
-    for flags in product((False, True), repeat=2):
-        found += _inactive(*flags)(_retained_up_to, bound, SWEEP_CONVERSATIONS)
-    found.sort()
-    some = found[:SWEEP_CONVERSATIONS]
-    for _, id, is_held in some:
-        if not is_held:
-            row = conversations.lock(EVERYTHING, id)
-            if row.activity < bound:  # on PostgreSQL, it may have been saved meanwhile
-                conversations.discard(row)
-    is_full = len(some) == SWEEP_CONVERSATIONS
-    _retained_up_to = some[-1][0] if is_full else ""
-    return is_full
+    next_projects = projects.page_for(EVERYTHING, SWEEP_PROJECTS, _lap_project)
+    for project, _ in next_projects.rows:
+        found = [id for flags in FLAG_PAIRS for id in _inactive_in(project, *flags)]
+        for id in found[:SWEEP_CONVERSATIONS]:
+            with suppress(ConversationNotFound):  # on PostgreSQL, another process was quicker
+                row = conversations.lock(EVERYTHING, id)
+                if not row.is_held and not _is_kept(row.activity, row.updated_at):
+                    conversations.discard(row)
+        if len(found) > SWEEP_CONVERSATIONS:
+            return True
+        _lap_project = project
+    if not next_projects.has_more:
+        _lap_project = ""
+    return False
+
+
+def _is_kept(activity: str, updated_at: str) -> bool:
+    """Whether there was activity of late, or a write since the activity was too long ago."""
+    seconds = (settings().retention_days or 0) * SECONDS_A_DAY
+    active_at = time_of(activity)
+    expired_at, cutoff = plus(active_at, seconds), ago(seconds)
+    return active_at >= cutoff or updated_at >= max(expired_at, cutoff)
+
+
+def _inactive_in(project_id: str, is_archived: bool, is_pinned: bool) -> list[str]:
+    """A few of a project, and one more if there is one, that retention does not keep."""
+    bound = first_id_at(ago((settings().retention_days or 0) * SECONDS_A_DAY))
+    found: list[str] = []
+    activity, is_full = "", True
+    while is_full and len(found) <= SWEEP_CONVERSATIONS:
+        rows = _inactive(is_archived, is_pinned)(project_id, activity, bound, BATCH_ROWS).fetchall()
+        found += [id for id, activity, updated_at in rows if not _is_kept(activity, updated_at)]
+        is_full = len(rows) == BATCH_ROWS
+        activity = rows[-1][1] if rows else activity
+    return found[: SWEEP_CONVERSATIONS + 1]
 
 
 def _purge_some() -> bool:
@@ -200,11 +249,11 @@ def _purge_some() -> bool:
 def waiting() -> int:
     """How many conversations are to be purged or put into the trash now."""
     expired = _count_expired(ago(settings().trash_days * SECONDS_A_DAY)).fetchone()[0]
-    days = settings().retention_days
-    if days is None:
+    if settings().retention_days is None:
         return int(expired)
-    bound = first_id_at(ago(days * SECONDS_A_DAY))
-    return int(expired) + int(_count_inactive(bound).fetchone()[0])
+    bound = first_id_at(ago((settings().retention_days or 0) * SECONDS_A_DAY))
+    inactive = sum(not _is_kept(*row) for row in _all_inactive(bound))
+    return int(expired) + inactive
 
 
 def purge_all(progress: Callable[[int], object]) -> int:
@@ -212,8 +261,10 @@ def purge_all(progress: Callable[[int], object]) -> int:
 
     `progress` is called with the number of those that are done. Each step is a transaction.
     """
+    global _lap_project
+    _lap_project = ""
     total = left = waiting()
-    while sweep():
+    while sweep() or _lap_project:
         if left != (left := waiting()):
             progress(total - left)
     progress(total)
@@ -275,25 +326,27 @@ def _count_expired(expired: Any) -> Any:
 
 
 @prepared
-def _count_inactive(bound: Any) -> Any:
-    """How many had no activity for too long, and are not held."""
-    return Conversation.select(fn.COUNT(1)).where(
+def _all_inactive(bound: Any) -> Any:
+    """The activity of those that are not held and had none for too long, and their last write."""
+    return Conversation.select(Conversation.activity, Conversation.updated_at).where(
         IS_KEPT, Conversation.activity < bound, ~Conversation.is_held
     )
 
 
 @cache
 def _inactive(is_archived: bool, is_pinned: bool) -> prepared:
-    """A few with these flags that had no activity for the longest time."""
+    """A few of a project with these flags, behind an activity, that had none since a bound."""
 
-    def build(activity: Any, bound: Any, limit: Any) -> Any:
+    def build(project_id: Any, activity: Any, bound: Any, limit: Any) -> Any:
         flags = zip(FLAGS, (is_archived, is_pinned), strict=True)
         return (
-            Conversation.select(Conversation.activity, Conversation.id, Conversation.is_held)
+            Conversation.select(Conversation.id, Conversation.activity, Conversation.updated_at)
             .where(
+                Conversation.project_id == project_id,
                 *(column == flag for column, flag in flags),
                 Conversation.activity > activity,
                 Conversation.activity < bound,
+                ~Conversation.is_held,
                 IS_KEPT,
             )
             .order_by(Conversation.activity)
@@ -330,8 +383,8 @@ def begin_purge(id: Any) -> Any:
 
 
 @prepared
-def _restore(id: Any, version: Any) -> Any:
+def _restore(id: Any, version: Any, updated_at: Any) -> Any:
     """The way out of the trash."""
-    return Conversation.update(deleted_at=None, version=version, changed=next_number()).where(
-        Conversation.id == id
-    )
+    return Conversation.update(
+        deleted_at=None, version=version, updated_at=updated_at, changed=next_number()
+    ).where(Conversation.id == id)

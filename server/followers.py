@@ -177,6 +177,8 @@ class Followers:
 
     def _hear_of_scopes(self) -> None:
         """Hear in which scopes other processes have changed something."""
+        if not any(isinstance(topic, Scope) for topic in [*self._of]):
+            self._number = inf  # nobody has to be told of what comes until somebody waits
         while self._numbers:
             self._number = min(self._number, self._numbers.popleft())
         if self._number < inf:

@@ -23,6 +23,7 @@ from db.models import MODELS, IdempotencyKey
 from db.scope import EVERYTHING, Scope
 
 from .support.clients import Api
+from .support.clock import Clock
 from .support.processes import ROOT
 from .support.world import OTHER_PROJECT, PROJECT
 from .support.writer import Writer
@@ -235,3 +236,37 @@ def test_others_write_and_read_while_a_person_is_erased(store: SqliteStore):
     assert all(count > 0 for count in counts)
     stored = [len(transcripts.read(EVERYTHING, id).messages) for id in ids]
     assert stored == counts
+
+
+def test_stored_answers_about_what_was_purged_go_too(store: SqliteStore, api: Api):
+    id = conversations.start(Scope(PROJECT, PERSON), PROJECT).id
+    database.close()
+    body = {"role": "user", "content": NEEDLES[0]}
+    headers = {"Idempotency-Key": "of nobody"}
+    api.post(f"/api/v1/conversations/{id}/messages", body, headers=headers)
+    conversations.remove(EVERYTHING, id)
+    trash.purge(EVERYTHING, id)
+    database.close()
+    code, receipt = erase("--user", PERSON)
+    assert (code, receipt["stored_answers"], receipt["tombstones"]) == (0, 1, 1)
+    assert b"needle" not in Path(store.place).read_bytes()
+
+
+def test_erasing_one_project_keeps_the_answers_of_another(store: SqliteStore, api: Api):
+    conversations.start(Scope(PROJECT, PERSON), PROJECT)
+    database.close()
+    headers = {"X-User-Id": PERSON, "Idempotency-Key": "k"}
+    first = api.post("/api/v1/conversations", {"project_id": OTHER_PROJECT}, headers=headers).json
+    assert erase("--user", PERSON, "--project", PROJECT)[1]["stored_answers"] == 0
+    again = api.post("/api/v1/conversations", {"project_id": OTHER_PROJECT}, headers=headers).json
+    assert again == first
+
+
+def test_a_message_whose_writer_is_silent_is_exported_as_incomplete(
+    store: SqliteStore, clock: Clock
+):
+    id = conversations.start(Scope(PROJECT, PERSON), PROJECT).id
+    Writer(id, "Once").append(" upon")
+    clock.move(seconds=61)
+    _, message = rows_of(PERSON)
+    assert (message["content"], message["status"]) == ("Once upon", "incomplete")

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from db import conversations, lists, messages, transcripts, trash
+from db import changes, conversations, lists, messages, transcripts, trash
 from db.clock import new_id
 from db.engine.connect import Store
-from db.engine.database import database
+from db.engine.database import WouldWait, database, transaction
 from db.errors import ConversationNotFound, Held, KeyTaken
 from db.lists import ACTIVITY, Filter
 from db.messages import ALL, Draft
@@ -27,7 +27,7 @@ DAY = timedelta(days=1).total_seconds()
 def lap(monkeypatch: pytest.MonkeyPatch) -> None:
     """No sweep comes by itself, and retention begins a lap."""
     monkeypatch.setattr(trash, "_due_at", float("inf"))
-    monkeypatch.setattr(trash, "_retained_up_to", "")
+    monkeypatch.setattr(trash, "_lap_project", "")
 
 
 @pytest.fixture
@@ -210,8 +210,9 @@ def test_retention_discards_what_had_no_activity(
     old = [conversations.start(EVERYTHING, PROJECT).id for _ in range(12)]
     conversations.change(EVERYTHING, old[5], is_held=True)
     conversations.change(EVERYTHING, old[6], is_archived=True)
-    clock.move(seconds=11 * DAY)
+    clock.move(seconds=5 * DAY)
     conversations.change(EVERYTHING, old[7], title="An edit is no activity")
+    clock.move(seconds=6 * DAY)
     messages.append(EVERYTHING, old[8], [Draft("user", "It is saved")])
     sweep_all()
     kept = {row.id for row in lists.newest(EVERYTHING).rows}
@@ -260,3 +261,90 @@ def test_an_id_that_a_client_chose_can_be_purged_twice(either_store: Store):
         conversations.remove(scope, id)
         trash.purge(scope, id)
     assert counts()["tombstone"] == 1
+
+
+def test_what_retention_discarded_can_be_restored_and_stays(
+    id: str, clock: Clock, configure: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+):
+    configure(retention_days=10)
+    clock.move(seconds=11 * DAY)
+    sweep_all()
+    monkeypatch.setattr(trash, "_due_at", 0)
+    assert trash.restore(EVERYTHING, id).conversation.id == id
+    sweep_all()
+    assert conversations.find(EVERYTHING, id).id == id
+    clock.move(seconds=11 * DAY)
+    sweep_all()
+    assert lists.newest(EVERYTHING).rows == []
+
+
+def test_a_write_saves_what_has_expired_and_is_not_swept(
+    id: str, clock: Clock, configure: Callable[..., None]
+):
+    configure(retention_days=10)
+    clock.move(seconds=11 * DAY)
+    conversations.change(EVERYTHING, id, title="Saved")
+    sweep_all()
+    assert conversations.find(EVERYTHING, id).title == "Saved"
+
+
+def test_a_hold_that_comes_at_the_last_moment_counts(
+    id: str, clock: Clock, configure: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+):
+    configure(retention_days=10)
+    conversations.change(EVERYTHING, id, is_held=True)
+    clock.move(seconds=11 * DAY)
+    monkeypatch.setattr(trash, "_inactive_in", lambda *_: [id])  # as it was found before
+    trash.sweep()
+    assert conversations.find(EVERYTHING, id).is_held
+
+
+def test_retention_goes_through_all_projects(
+    either_store: Store, clock: Clock, configure: Callable[..., None]
+):
+    configure(retention_days=10)
+    for number in range(2 * trash.SWEEP_PROJECTS):
+        conversations.start(EVERYTHING, f"project {number}")
+    clock.move(seconds=11 * DAY)
+    for _ in range(3):
+        trash.sweep()
+    assert lists.newest(EVERYTHING).rows == []
+
+
+@pytest.mark.parametrize("error", [ConversationNotFound("x"), RuntimeError("damaged"), WouldWait()])
+def test_a_sweep_that_fails_is_no_fault_of_the_request(
+    id: str, error: BaseException, monkeypatch: pytest.MonkeyPatch
+):
+    def fail() -> bool:
+        raise error
+
+    monkeypatch.setattr(trash, "sweep", fail)
+    monkeypatch.setattr(trash, "_due_at", 0)
+    assert conversations.start(EVERYTHING, PROJECT).id
+    assert trash._due_at > 0
+
+
+def test_a_slow_sweep_starts_no_other_one(id: str, monkeypatch: pytest.MonkeyPatch):
+    sweeps = []
+
+    @transaction
+    def slow() -> bool:
+        sweeps.append(1)
+        monkeypatch.setattr(trash, "_due_at", 0)  # as if it had taken more than a second
+        return True
+
+    monkeypatch.setattr(trash, "sweep", slow)
+    monkeypatch.setattr(trash, "_due_at", 0)
+    conversations.start(EVERYTHING, PROJECT)
+    assert len(sweeps) == 1
+
+
+def test_a_sweep_finishes_the_streams_of_silent_writers(id: str, clock: Clock):
+    kept, gone = Writer(id, "Once"), Writer(conversations.start(EVERYTHING, PROJECT).id, "gone")
+    conversations.remove(EVERYTHING, gone.conversation_id)
+    place = changes.page_for(EVERYTHING).place
+    clock.move(seconds=61)
+    trash.sweep()
+    (told,) = changes.page_for(EVERYTHING, after=place).rows
+    assert told.id == id
+    assert kept.text == ("Once", "incomplete")
