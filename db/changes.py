@@ -16,14 +16,13 @@ from peewee import Tuple, fn
 
 from . import conversations
 from .change_numbers import is_settled
-from .clock import AFTER_ALL_IDS, ago, now
+from .clock import AFTER_ALL_IDS, now
 from .engine.database import query, snapshot
 from .engine.prepared import prepared, prepared_for_list
 from .errors import CursorExpired
 from .models import CONVERSATION_COLUMNS, IS_KEPT, Conversation, ConversationRow, Tombstone
 from .scope import Scope
-from .settings import settings
-from .trash import SECONDS_A_DAY, TOMBSTONE_DAYS
+from .trash import forgotten_before
 
 LAST_ID = AFTER_ALL_IDS  # the place behind all that have a number
 BATCH_ROWS = 1000  # looked at one by one, to find who waits for them
@@ -69,7 +68,7 @@ def page_for(
     scope = Scope(project_id or scope.project_id, scope.user_id)
     if after is None:
         after = Place(_newest(only_settled=True), "", asked_at, is_beginning=True)
-    elif after.complete_at < ago((settings().trash_days + TOMBSTONE_DAYS) * SECONDS_A_DAY):
+    elif after.complete_at < forgotten_before():
         raise CursorExpired("What was deleted since is not known any more: begin without `after`.")
     # What has the reader's number may have a greater one by now, of which nobody may be told yet.
     elif after.number > _newest(only_settled=False):

@@ -253,10 +253,10 @@ def all_on(conversation: ConversationRow, branch: str | None = None) -> list[Mes
 
     To be called under `settled`. Raises MessageNotFound for an unknown branch.
     """
-    if branch is None or (branch == ALL and not conversation.is_branched):
-        if conversation.is_branched:
-            return all_in([conversation])[conversation.id]
+    if branch in (None, ALL) and not conversation.is_branched:
         return streams.overlay(MessageRow.on_path(_all_in([conversation.id])))
+    if branch is None:
+        return all_in([conversation])[conversation.id]
     if branch == ALL:
         found = branches.page(conversation.id, LINE, True, 0, MAX_POSITION, linked=True)
         return streams.overlay(MessageRow.decoded(found))

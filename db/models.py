@@ -15,6 +15,7 @@ of the text a reader has. The ETag and `Last-Event-ID` are this number.
 import json
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import product
 from typing import Any, NamedTuple
 
 from peewee import (
@@ -136,6 +137,7 @@ class Conversation(Model):
 # since each append would write one more page for it.
 # What is in the trash is in none of these indexes.
 FLAGS = (Conversation.is_archived, Conversation.is_pinned)
+FLAG_PAIRS = [*product((False, True), repeat=2)]
 IS_KEPT = Conversation.deleted_at.is_null()
 _HAS_USER = Conversation.user_id.is_null(False)
 for _name, *_columns_of_index in (

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import cache
-from itertools import product
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ from peewee import Select, fn
 from .clock import time_of
 from .engine.database import query
 from .engine.prepared import prepared
-from .models import FLAGS, Conversation
+from .models import FLAG_PAIRS, FLAGS, Conversation
 from .scope import Scope
 
 BATCH_ROWS = 1000
@@ -104,7 +103,7 @@ def _one(by_user: bool) -> prepared:
 def _activities(by_user: bool, user_id: Any, project_id: Any) -> list[Any]:
     """The newest activity for each pair of flags, since an index has each pair apart."""
     found = []
-    for flags in product((False, True), repeat=2):
+    for flags in FLAG_PAIRS:
         other = Conversation.alias()
         where = [other.user_id == user_id] * by_user
         where += [other.project_id == project_id, other.deleted_at.is_null()]

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import cache
-from itertools import product
 from math import inf
 from typing import Any, NamedTuple
 
@@ -25,7 +24,15 @@ from .engine.database import WouldWait, cause_of, database, query, transaction, 
 from .engine.notices import notify
 from .engine.prepared import prepared
 from .errors import ConversationNotFound, KeyTaken, Unavailable
-from .models import CONVERSATION_COLUMNS, FLAGS, IS_KEPT, Conversation, ConversationRow, Message
+from .models import (
+    CONVERSATION_COLUMNS,
+    FLAG_PAIRS,
+    FLAGS,
+    IS_KEPT,
+    Conversation,
+    ConversationRow,
+    Message,
+)
 from .scope import EVERYTHING, Scope
 from .settings import settings
 from .transcripts import Transcript
@@ -39,7 +46,6 @@ SWEEP_MESSAGES = 50  # purged by one sweep
 SWEEP_CONVERSATIONS = 5  # put into the trash by one sweep, or more if they are of several projects
 SWEEP_PROJECTS = 20  # looked through by one sweep
 BATCH_ROWS = 50  # looked at together
-FLAG_PAIRS = [*product((False, True), repeat=2)]
 MAX_TURNS = 10  # of a restoring that loses its key to others
 BEING_PURGED = ""  # the activity of a conversation that nobody can restore any more
 
@@ -67,6 +73,20 @@ class Receipt(NamedTuple):
     id: str
     messages: int
     purged_at: str
+
+
+def forgotten_before() -> str:
+    """The time before which what was deleted may have no tombstone any more."""
+    return ago((settings().trash_days + TOMBSTONE_DAYS) * SECONDS_A_DAY)
+
+
+def _expired_before() -> str:
+    """The time before which what was deleted is to be purged."""
+    return ago(settings().trash_days * SECONDS_A_DAY)
+
+
+def _retention_seconds() -> float:
+    return (settings().retention_days or 0) * SECONDS_A_DAY
 
 
 @query
@@ -180,8 +200,7 @@ def sweep() -> bool:
 def _sweep() -> bool:
     more_to_retain = _retain()
     more_to_purge = _purge_some()
-    days = settings().trash_days + TOMBSTONE_DAYS
-    tombstones.sweep(ago(days * SECONDS_A_DAY))
+    tombstones.sweep(forgotten_before())
     return more_to_retain or more_to_purge
 
 
@@ -211,7 +230,7 @@ def _retain() -> bool:
 
 def _is_kept(activity: str, updated_at: str) -> bool:
     """Whether there was activity of late, or a write since the activity was too long ago."""
-    seconds = (settings().retention_days or 0) * SECONDS_A_DAY
+    seconds = _retention_seconds()
     active_at = time_of(activity)
     expired_at, cutoff = plus(active_at, seconds), ago(seconds)
     return active_at >= cutoff or updated_at >= max(expired_at, cutoff)
@@ -219,7 +238,7 @@ def _is_kept(activity: str, updated_at: str) -> bool:
 
 def _inactive_in(project_id: str, is_archived: bool, is_pinned: bool) -> list[str]:
     """A few of a project, and one more if there is one, that retention does not keep."""
-    bound = first_id_at(ago((settings().retention_days or 0) * SECONDS_A_DAY))
+    bound = first_id_at(ago(_retention_seconds()))
     found: list[str] = []
     activity, is_full = "", True
     while is_full and len(found) <= SWEEP_CONVERSATIONS:
@@ -232,8 +251,7 @@ def _inactive_in(project_id: str, is_archived: bool, is_pinned: bool) -> list[st
 
 def _purge_some() -> bool:
     """Purge the oldest in the trash that has been there for too long, or a piece of it."""
-    expired = ago(settings().trash_days * SECONDS_A_DAY)
-    found = _oldest(expired).fetchone()
+    found = _oldest(_expired_before()).fetchone()
     if found is None:
         return False
     *columns, deleted_at = found
@@ -248,10 +266,10 @@ def _purge_some() -> bool:
 
 def waiting() -> int:
     """How many conversations are to be purged or put into the trash now."""
-    expired = _count_expired(ago(settings().trash_days * SECONDS_A_DAY)).fetchone()[0]
+    expired = _count_expired(_expired_before()).fetchone()[0]
     if settings().retention_days is None:
         return int(expired)
-    bound = first_id_at(ago((settings().retention_days or 0) * SECONDS_A_DAY))
+    bound = first_id_at(ago(_retention_seconds()))
     inactive = sum(not _is_kept(*row) for row in _all_inactive(bound))
     return int(expired) + inactive
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote, urlencode
 
 from chalice.app import Blueprint
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -242,25 +241,13 @@ def _links(
             pages["next"] = _at(query, "after", page.rows[-1].conversation)
         if cursor is not None and (page.has_more or not goes_back):
             pages["prev"] = _at(query, "before", page.rows[0].conversation)
-    given = query.model_dump(mode="json", exclude_unset=True, exclude={"cursor"})
-    links = [
-        f'<{CONVERSATIONS}?{_urlencoded({**given, **place, "limit": query.limit})}>; rel="{rel}"'
-        for rel, place in pages.items()
-    ]
+    links = [cursors.link(CONVERSATIONS, query, rel, **place) for rel, place in pages.items()]
     return {"Link": ", ".join(links)} if links else {}
 
 
 def _at(query: ConversationListQuery, direction: str, row: ConversationRow) -> dict[str, str]:
     place = row.activity if query.sort == ACTIVITY else row.id
     return {"cursor": cursors.encode(query.asked, Cursor(direction, place))}
-
-
-def _urlencoded(parameters: dict[str, Any]) -> str:
-    as_sent = {
-        name: str(value).lower() if isinstance(value, bool) else value
-        for name, value in parameters.items()
-    }
-    return urlencode(as_sent, doseq=True, quote_via=quote)
 
 
 @routes.route(CONVERSATIONS + "/{conversation_id}", methods=["GET"], content_types=ANY)

@@ -163,8 +163,7 @@ def list_projects(caller: AnyCaller, query: ProjectListQuery) -> Reply[ProjectLi
     headers = {}
     if found.has_more:
         cursor = cursors.encode({}, Cursor("after", found.rows[-1].id))
-        place = f"{PROJECTS}?limit={query.limit}&cursor={cursor}"
-        headers["Link"] = f'<{place}>; rel="next"'
+        headers["Link"] = cursors.link(PROJECTS, query, "next", cursor=cursor)
     listed = [ProjectResponse(id=row.id, last_active_at=row.last_active_at) for row in found.rows]
     return Reply(ProjectList(listed, found.has_more), headers)
 

@@ -71,9 +71,7 @@ def list_trash(caller: AnyCaller, query: TrashQuery) -> Reply[TrashPage]:
     if page.has_more:
         last = page.rows[-1]
         cursor = cursors.encode(asked, Cursor("after", f"{last.deleted_at} {last.conversation.id}"))
-        project = f"project_id={query.project_id}&" if query.project_id else ""
-        url = f"{TRASH}?{project}limit={query.limit}&cursor={cursor}"
-        headers["Link"] = f'<{url}>; rel="next"'
+        headers["Link"] = cursors.link(TRASH, query, "next", cursor=cursor)
     shown = [DiscardedResponse.of_discarded(row) for row in page.rows]
     return Reply(TrashPage(shown, page.has_more), headers)
 

@@ -7,6 +7,7 @@ from binascii import Error as NotBase64
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode
 
 from .problems import INVALID, Problem
 
@@ -47,6 +48,16 @@ def decode(
     if direction not in ("after", "before") or not re.fullmatch(row, found, re.DOTALL):
         raise _invalid("must come from an answer of this list", parameter)
     return Cursor(direction, found)
+
+
+def link(path: str, query: Any, relation: str, **place: Any) -> str:
+    """The value of a `Link` to another page of a query, which has a `limit` (RFC 8288)."""
+    given = query.model_dump(mode="json", exclude_unset=True, exclude={"cursor"})
+    as_sent = {
+        name: str(value).lower() if isinstance(value, bool) else value
+        for name, value in {**given, **place, "limit": query.limit}.items()
+    }
+    return f'<{path}?{urlencode(as_sent, doseq=True, quote_via=quote)}>; rel="{relation}"'
 
 
 def _digest(asked: Mapping[str, Any]) -> bytes:
