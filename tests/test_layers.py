@@ -31,7 +31,7 @@ LAYERS = [
     ["db.change_numbers"],
     ["db.models"],
     ["db.engine"],
-    ["db.settings", "db.errors", "db.clock", "db.scope"],
+    ["db.settings", "db.errors", "db.clock", "db.scope", "db.token_estimate"],
 ]
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 DRIVERS = {"peewee", "playhouse", "sqlite3", "psycopg"}
@@ -117,6 +117,7 @@ PLANTED = [
     ("db/conversations.py", "from handlers import chat"),
     ("db/clock.py", "from .engine import database"),
     ("db/clock.py", "from . import settings"),
+    ("db/token_estimate.py", "from . import models"),
     ("db/engine/sqlite.py", "from ..models import Message"),
     ("handlers/http/logs.py", "from .. import chat"),
     ("handlers/http/logs.py", "from ..llm import echo"),
