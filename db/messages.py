@@ -207,7 +207,7 @@ def page_for(
     Raises ConversationNotFound, and MessageNotFound for an unknown branch.
     """
     conversation = conversations.find(scope, conversation_id)
-    runs = _runs_of(conversation, branch)
+    runs = runs_of(conversation, branch)
     linked = branch == ALL and bool(conversation.is_branched)
     # Read away from the cursor, then put the rows into the order asked for.
     upwards = bool(before) if descending else not before
@@ -344,8 +344,8 @@ def _point_out_leaf(conversation: ConversationRow) -> None:
             )
 
 
-def _runs_of(conversation: ConversationRow, branch: str | None) -> list[Run]:
-    """The runs of a branch, newest first. Raises MessageNotFound."""
+def runs_of(conversation: ConversationRow, branch: str | None) -> list[Run]:
+    """The runs of a branch, as `page_for` has it, newest first. Raises MessageNotFound."""
     if branch == ALL:
         return LINE
     if branch is None:
