@@ -8,11 +8,15 @@ from playhouse.test_utils import count_queries
 from db import context, conversations, messages, streams, transcripts
 from db.clock import new_id
 from db.context import Context
+from db.engine.database import database
 from db.errors import MessageNotFound
 from db.messages import Draft
 from db.scope import EVERYTHING
 from db.token_estimate import tokens_in_message
+from handlers.context import ContextQuery, get_context
+from handlers.http.caller import Caller
 
+from .support.clients import Api, assert_problem
 from .support.clock import Clock
 from .support.world import PROJECT
 
@@ -173,3 +177,30 @@ def test_a_long_conversation_is_read_from_its_end(conversation_id: str):
             read(conversation_id, 30 * COST)
         costs.append(counted.count)
     assert costs[0] == costs[1] <= 5
+
+
+def test_a_caller_gets_a_context(anyone: Caller, conversation_id: str):
+    say(conversation_id, Draft("system", "Be brief."), *line(3))
+    answer = get_context(anyone, conversation_id, ContextQuery(max_tokens=30))
+    assert [message["role"] for message in answer.messages] == ["system", "user", "user"]
+    assert answer.tokens <= 30
+    assert answer.dropped == 1
+
+
+def test_a_context_over_http(api: Api, conversation_id: str):
+    first, _ = say(conversation_id, *line(2))
+    database.close()
+    path = f"/api/v1/conversations/{conversation_id}/context"
+    answer = api.get(path)
+    assert answer.status == 200
+    assert list(answer.json) == ["messages", "tokens", "dropped"]
+    assert len(answer.json["messages"]) == 2
+    assert len(api.get(path, leaf=first).json["messages"]) == 1
+    assert_problem(api.get(path, leaf=new_id()), 404, "message-not-found")
+
+
+@pytest.mark.parametrize("max_tokens", [0, -1, 10_000_001, "many", ""])
+def test_a_budget_out_of_bounds_is_refused(api: Api, conversation_id: str, max_tokens: object):
+    path = f"/api/v1/conversations/{conversation_id}/context"
+    problem = assert_problem(api.get(path, max_tokens=max_tokens), 422, "invalid")
+    assert problem["errors"][0]["loc"] == ["query", "max_tokens"]

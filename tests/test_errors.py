@@ -214,6 +214,7 @@ IN_CHAT: dict[Kind, Callable[[str, str], object]] = {
 OF_ROUTES: dict[tuple[str, Kind], Callable[[Scene], Answer]] = {
     ("get_conversation", problems.NO_MESSAGE): lambda scene: scene.send(branch=new_id()),
     ("list_messages", problems.NO_MESSAGE): lambda scene: scene.send(branch=new_id()),
+    ("get_context", problems.NO_MESSAGE): lambda scene: scene.send(leaf=new_id()),
     ("restore_conversation", problems.KEY_TAKEN): restore_what_has_a_key_that_is_taken,
     # It would create one that never existed.
     ("append_project_messages", problems.NO_CONVERSATION): lambda scene: scene.send(

@@ -46,6 +46,7 @@ OUTSIDERS = {
     "change_conversation": GONE,
     "delete_conversation": GONE,
     "fork_conversation": GONE,
+    "get_context": GONE,
     "append_messages": GONE,
     "list_messages": GONE,
     "get_message": GONE,

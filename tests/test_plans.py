@@ -126,6 +126,9 @@ def branch_and_repeat(api: Api) -> None:
         for page in ({}, {"limit": 3}, {"after": leaf}, {"before": leaf, "limit": 3}):
             for order in ("asc", "desc"):
                 api.get(f"{path}/messages", **branch, **page, order=order)
+    api.post(f"{path}/messages", [{"role": "system", "content": "Hi", "parent_id": leaf}])
+    for query in ({}, {"leaf": other}, {"max_tokens": 20}):
+        api.get(f"{path}/context", **query)
     api.get(CONVERSATIONS, project_id=PROJECT)
     api.patch(path, {"last_message_id": leaf})
     for body in ({}, {"message_id": other}):

@@ -25,6 +25,7 @@ IMPLIED = {
     "conversation_id": problems.NO_CONVERSATION,
     "message_id": problems.NO_MESSAGE,
     "branch": problems.NO_MESSAGE,
+    "leaf": problems.NO_MESSAGE,
     "If-Match": problems.STALE_PRECONDITION,
 }
 # The headers of a problem, by its status.
