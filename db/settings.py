@@ -72,6 +72,13 @@ class Settings(BaseModel):
         default=None, description="The key for that server, sent as `Authorization: Bearer …`."
     )
     chat_model: str = Field(default="gpt-4o-mini", description="The name of the model.")
+    chat_context_tokens: int = Field(
+        default=100_000,
+        ge=1,
+        le=10_000_000,
+        description="The most tokens, by a cautious estimate, that a model is told of a "
+        "conversation. System messages and the question are told in any case.",
+    )
     chat_timeout: float = Field(
         default=25,
         gt=0,

@@ -64,13 +64,41 @@ def test_a_model_answers(chat: Chat, model: ModelServer, conversation_id: str):
     ]
 
 
-def test_a_failed_answer_is_not_sent_to_the_model_later(chat: Chat, model: ModelServer):
+def test_the_model_is_told_later_what_came_of_a_failed_answer(chat: Chat, model: ModelServer):
     model.script = lambda reply: reply.begin().say("Hel").cut()
     chat()
     model.script = hello
     assert chat("Again").status == 200
     told = [message["content"] for message in model.asked[1].body["messages"]]
-    assert told == ["Hi", "Again"]
+    assert told == ["Hi", "Hel", "Again"]
+
+
+def test_a_failed_answer_without_text_is_not_told(chat: Chat, model: ModelServer):
+    model.script = lambda reply: reply.cut()
+    chat()
+    model.script = hello
+    chat("Again")
+    assert [message["content"] for message in model.asked[1].body["messages"]] == ["Hi", "Again"]
+
+
+def test_a_model_is_told_no_more_than_the_setting_allows(
+    chat: Chat, model: ModelServer, conversation_id: str, configure: Callable[..., None]
+):
+    messages.append(
+        EVERYTHING,
+        conversation_id,
+        [Draft("system", "Be brief."), *[Draft("user", "word " * 20)] * 20],
+    )
+    configure(chat_context_tokens=60)
+    chat()
+    told = model.asked[0].body["messages"]
+    assert [message["role"] for message in told] == ["system", "user", "user"]
+    assert told[-1]["content"] == "Hi"
+
+
+def test_a_question_of_which_a_model_can_be_told_nothing_is_empty(chat: Chat, model: ModelServer):
+    chat([{"type": "data-weather", "data": {}}])
+    assert model.asked[0].body["messages"] == [{"role": "user", "content": ""}]
 
 
 def test_a_chat_can_be_answered_with_events(chat: Chat, model: ModelServer, conversation_id: str):

@@ -92,6 +92,15 @@ def test_a_tools_message_is_answered_too(regenerate: Chat, conversation_id: str)
     assert regenerate(row.id).json["assistant_message"]["parent_id"] == row.id
 
 
+def test_a_result_without_its_call_is_no_question_to_a_model(
+    regenerate: Chat, model: ModelServer, conversation_id: str
+):
+    (row,) = messages.append(EVERYTHING, conversation_id, [Draft("tool", "42")])
+    problem = assert_problem(regenerate(row.id), 502, "model-failed")
+    assert problem["detail"] == "There is no message that a model could be told."
+    assert model.asked == []
+
+
 @pytest.mark.parametrize("role", ["assistant", "system"])
 def test_a_message_that_asks_nothing_is_not_answered(
     regenerate: Chat, model: ModelServer, conversation_id: str, role: str

@@ -36,9 +36,7 @@ def test_without_a_key_none_is_sent(chat: Chat, model: ModelServer):
     assert "authorization" not in model.asked[0].headers
 
 
-def test_a_model_is_told_the_completed_messages_in_order(
-    chat: Chat, model: ModelServer, conversation_id: str
-):
+def test_a_model_is_told_the_context_in_order(chat: Chat, model: ModelServer, conversation_id: str):
     picture = [{"type": "image_url", "image_url": {"url": "data:,"}}]
     drafts = [
         Draft("system", "Be brief."),
@@ -46,6 +44,7 @@ def test_a_model_is_told_the_completed_messages_in_order(
         Draft("assistant", "A square", "incomplete"),
         Draft("assistant", "Writing", "in_progress"),
         Draft("assistant", "A circle"),
+        Draft("assistant", [{"type": "tool_call", "id": "call-7", "name": "f", "arguments": {}}]),
         Draft("tool", "42", metadata={"tool_call_id": "call-7"}),
     ]
     rows = messages.append(EVERYTHING, conversation_id, drafts)
@@ -54,9 +53,16 @@ def test_a_model_is_told_the_completed_messages_in_order(
     assert model.asked[0].body["messages"] == [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": picture},
-        {"role": "assistant", "content": "A triangle"},
+        {"role": "assistant", "content": "A square"},
+        {
+            "role": "assistant",
+            "content": "A triangle",
+            "tool_calls": [
+                {"id": "call-7", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+            ],
+        },
         {"role": "tool", "content": "42", "tool_call_id": "call-7"},
-        {"role": "user", "content": [{"type": "text", "text": "And this?"}]},
+        {"role": "user", "content": "And this?"},
     ]
 
 

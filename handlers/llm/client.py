@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from db.models import MessageRow
+from db.chat_messages import ChatMessage
 from db.settings import settings
 
 NOT_A_CHUNK = "The model's server answered something that is not a chat chunk."
@@ -18,11 +18,13 @@ class ModelError(Exception):
     """The model gave no answer, or not all of it. `str(error)` says why, in a sentence."""
 
 
-def ask(history: Sequence[MessageRow]) -> Iterator[str]:
+def ask(history: Sequence[ChatMessage]) -> Iterator[str]:
     """The answer to a conversation, piece by piece as it arrives.
 
     Raises ModelError at any point. What was yielded before is good.
     """
+    if not history:
+        raise ModelError("There is no message that a model could be told.")
     # Cold start: 52 ms, and most functions never ask a model.
     import httpx
     from httpx_sse import SSEError, connect_sse
@@ -34,7 +36,7 @@ def ask(history: Sequence[MessageRow]) -> Iterator[str]:
         headers["Authorization"] = f"Bearer {chosen.chat_api_key.get_secret_value()}"
     request = {
         "model": chosen.chat_model,
-        "messages": [_as_sent(message) for message in history],
+        "messages": history,
         "stream": True,
     }
     url = f"{str(chosen.chat_base_url).rstrip('/')}/chat/completions"
@@ -79,13 +81,6 @@ def _cut_at(deadline: float, response: Any) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
-
-
-def _as_sent(message: MessageRow) -> dict[str, Any]:
-    sent: dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.role == "tool":
-        sent["tool_call_id"] = (message.metadata or {}).get("tool_call_id", message.id)
-    return sent
 
 
 def _text_of(data: str) -> Iterator[str]:

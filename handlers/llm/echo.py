@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-from db.models import MessageRow
+from db.chat_messages import ChatMessage
 
 
-def ask(history: Sequence[MessageRow]) -> Iterator[str]:
+def ask(history: Sequence[ChatMessage]) -> Iterator[str]:
     """The text of the newest message, piece by piece."""
-    content = history[-1].content
+    content = history[-1]["content"] if history else ""
     if not isinstance(content, str):
         content = " ".join(str(part.get("text", "")) for part in content)
     words = content.split(" ")

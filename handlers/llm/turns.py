@@ -5,7 +5,8 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from db import idempotency_keys, messages, streams, transcripts, turns
+from db import context, idempotency_keys, messages, streams, turns
+from db.chat_messages import ChatMessage
 from db.engine.database import release
 from db.errors import RequestInProgress
 from db.idempotency_keys import Claim, Outcome
@@ -83,7 +84,7 @@ def _finish(scope: Scope, conversation_id: str, begun: Begun, is_regenerated: bo
     return Turn(question, answer, failure, is_replayed, is_regenerated)
 
 
-def ask(history: Sequence[MessageRow]) -> Iterator[str]:
+def ask(history: Sequence[ChatMessage]) -> Iterator[str]:
     """The model's answer to a conversation, piece by piece as it arrives.
 
     Raises ModelError at any point. What was yielded before is good.
@@ -94,11 +95,13 @@ def ask(history: Sequence[MessageRow]) -> Iterator[str]:
 
 def _answer(scope: Scope, conversation_id: str, question_id: str, message_id: str) -> str | None:
     """Write the model's answer into the message. Returns why it is incomplete, if it is."""
-    rows = transcripts.read(scope, conversation_id, branch=question_id).messages
+    told = context.read(
+        scope, conversation_id, settings().chat_context_tokens, leaf=question_id
+    ).messages
     length = 0
     release()  # a server of rows has fewer connections than may wait for a model
     try:
-        for piece in ask([row for row in rows if row.status == COMPLETED]):
+        for piece in ask(told):
             streams.append(scope, conversation_id, message_id, length, piece)
             length += len(piece)
             release()
