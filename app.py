@@ -15,6 +15,7 @@ from handlers import (
     events,
     messages,
     projects,
+    search,
     service,
     streams,
     trash,
@@ -44,6 +45,7 @@ for module in (
     chat,
     changes,
     trash,
+    search,
     projects,
     service,
 ):

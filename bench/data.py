@@ -4,7 +4,7 @@ import hashlib
 import os
 import random
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -66,8 +66,15 @@ def use(path: Path, synchronous: str = "full") -> SqliteStore:
     return open_store(settings())
 
 
-def fill(path: Path, *batches: Batch) -> None:
-    """A new database at `path`, with our schema, the rows of `batches`, and `API_KEY`."""
+def usual_text(number: int) -> str:
+    return TEXTS[number % len(TEXTS)]
+
+
+def fill(path: Path, *batches: Batch, text_of: Callable[[int], str] = usual_text) -> None:
+    """A new database at `path`, with our schema, the rows of `batches`, and `API_KEY`.
+
+    `text_of` makes the text of a message, by its number in the order of time.
+    """
     use(path).close_all()
     database.initialize(None)
     connection = sqlite3.connect(path, isolation_level=None)
@@ -81,7 +88,9 @@ def fill(path: Path, *batches: Batch) -> None:
     for batch in batches:
         for start in range(0, batch.conversations, CONCURRENT_CONVERSATIONS):
             end = min(start + CONCURRENT_CONVERSATIONS, batch.conversations)
-            conversations, messages = _rows(batch, first, range(first + start, first + end))
+            conversations, messages = _rows(
+                batch, first, range(first + start, first + end), text_of
+            )
             encoded = [row.encoded for row in conversations]
             connection.executemany(_insert(CONVERSATION_COLUMNS), encoded)
             connection.executemany(_insert(Tag._meta.sorted_fields), _tags(conversations))
@@ -113,7 +122,7 @@ def ids(path: Path, project_id: str) -> list[str]:
 
 
 def _rows(
-    batch: Batch, first: int, numbers: range
+    batch: Batch, first: int, numbers: range, text_of: Callable[[int], str]
 ) -> tuple[list[ConversationRow], list[MessageRow]]:
     """Conversations that go on at the same time, and their messages as they came in.
 
@@ -129,13 +138,12 @@ def _rows(
             moment = number * 10 + position
             parent_id, time = last[index], _time(moment)
             last[index] = _id(moment, tails[index])
-            text = TEXTS[moment % len(TEXTS)]
             messages.append(
                 MessageRow(
                     id=last[index],
                     conversation_id=names[index],
                     role=role,
-                    content=text,
+                    content=text_of(moment),
                     status="completed",
                     metadata=None,
                     created_at=time,

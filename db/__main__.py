@@ -1,4 +1,4 @@
-"""The command line, `python -m db`: look after the database, make keys, back up, copy, erase."""
+"""The command line, `python -m db`: look after the database, its keys, its index, its copies."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from typing import IO, Any
 import click
 from peewee import DatabaseError, InterfaceError
 
-from . import api_keys, erasure, trash
+from . import api_keys, erasure, search_index, trash
 from .engine.connect import Store, store_at
 from .engine.database import database
 from .errors import StoreError, Unavailable
@@ -93,6 +93,8 @@ def status() -> None:
             if applied:
                 facts["conversations"] = f"{Conversation.select().count():,}"
                 facts["messages"] = f"{Message.select().count():,}"
+            if applied and not schema.pending(store):
+                facts["behind"] = f"{search_index.count_behind():,} for the search index"
     _table(list(facts.items()))
 
 
@@ -161,6 +163,24 @@ def purge() -> None:
     with opened(), _bar("Purging", max(1, trash.waiting())) as bar:
         count = trash.purge_all(lambda done: bar.update(done - bar.pos))
     click.echo(f"{count:,} conversations were purged or put into the trash.")
+
+
+@command()
+@click.option("--anew", is_flag=True, help="Empty the index first, and build it from all texts.")
+def index(anew: bool) -> None:
+    """Bring the search index up to date now.
+
+    The service does so by itself, with every hundredth write or once a second. Until it has, a
+    search looks through what the index lacks, which takes long after a large database was migrated
+    or copied. This runs beside a server: each step is a short transaction.
+    """
+    with opened():
+        if anew:
+            search_index.empty()
+        total = search_index.count_behind()
+        with _bar("Indexing", max(1, total)) as bar:
+            search_index.follow_all(lambda left: bar.update(max(0, total - left) - bar.pos))
+    click.echo(f"The search index is up to date: {total:,} conversations were looked through.")
 
 
 _user = click.option(
@@ -249,7 +269,8 @@ def copy(url: str) -> None:
     """Copy every row into another database, from SQLite to PostgreSQL or back.
 
     Stop the server first: what is written meanwhile is not copied. A copy that was broken off goes
-    on when it is run again. At the end both databases are compared, row by row.
+    on when it is run again. At the end both databases are compared, row by row. The search index is
+    not copied: run index on the new database.
     """
     try:
         target = store_at(url)

@@ -5,7 +5,7 @@ from typing import Any
 
 from peewee import SQL, fn
 
-from . import event_log, tags, tombstones
+from . import event_log, search_index, tags, tombstones
 from .change_numbers import next_number
 from .clock import new_id
 from .engine.database import database, query, statement, transaction, transaction_time
@@ -199,6 +199,7 @@ def discard(row: ConversationRow) -> None:
 
 def purge(row: ConversationRow, deleted_at: str) -> None:
     """Delete the locked `row` for ever. The foreign keys take all along that belongs to it."""
+    search_index.forget_conversation(row.id)
     # In this order, since the row may have the greatest number.
     tombstones.raise_one(row, deleted_at)
     _delete(row.id)
@@ -335,6 +336,11 @@ def _versions(ids: Any) -> Any:
     )
 
 
+def numbers_of_change() -> dict[str, Any]:
+    """What each change that the feed tells sets in its conversation, for an UPDATE of it."""
+    return {"changed": next_number(), "indexed_version": search_index.indexed_version()}
+
+
 _CHANGEABLE = (
     *("title", "is_archived", "is_pinned", "is_held", "tags", "metadata"),
     *("last_message_id", "is_branched", "updated_at", "version"),
@@ -344,7 +350,7 @@ _CHANGEABLE = (
 def _build_update(*values: Any) -> Any:
     *changes, id = values
     named = dict(zip(_CHANGEABLE, changes, strict=True))
-    return Conversation.update(**named, changed=next_number()).where(Conversation.id == id)
+    return Conversation.update(**named, **numbers_of_change()).where(Conversation.id == id)
 
 
 _update = prepared(_build_update, len(_CHANGEABLE) + 1)
@@ -357,7 +363,7 @@ def _advance(id: Any, version: Any, last_message_id: Any, updated_at: Any) -> An
         version=version,
         last_message_id=last_message_id,
         updated_at=updated_at,
-        changed=next_number(),
+        **numbers_of_change(),
     ).where(Conversation.id == id)
 
 
@@ -380,14 +386,14 @@ def _grow(
         updated_at=updated_at,
         activity=activity,
         is_branched=is_branched,
-        changed=next_number(),
+        **numbers_of_change(),
     ).where(Conversation.id == id)
 
 
 @prepared
 def _set_deleted(id: Any, deleted_at: Any, version: Any) -> Any:
     """The way into the trash."""
-    return Conversation.update(deleted_at=deleted_at, version=version, changed=next_number()).where(
+    return Conversation.update(deleted_at=deleted_at, version=version, **numbers_of_change()).where(
         Conversation.id == id
     )
 

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from . import branches, conversations, idempotency_keys, streams, tombstones
+from . import branches, conversations, idempotency_keys, search_index, streams, tombstones
 from .clock import now
 from .engine.database import database, snapshot, transaction
 from .engine.prepared import prepared
@@ -61,6 +61,7 @@ def erase(user_id: str, project_id: str | None, progress: Callable[[int, int], o
     progress(len(found), len(found))
     purged = _forget_tombstones(user_id, project_id)
     # A key may stand for requests to several projects, so in one project only the ids tell.
+    search_index.rewrite()
     answers = idempotency_keys.forget({*erased, *purged}, user_id if project_id is None else None)
     digest = hashlib.sha256("".join(f"{id}\n" for id in sorted(erased)).encode()).hexdigest()
     return Receipt(
@@ -166,7 +167,8 @@ def _begin(id: str) -> bool:
 
 @transaction
 def _delete_some(id: str) -> int:
-    return int(delete_messages(id, MESSAGES_AT_ONCE).rowcount)
+    _by_id_for_update(id)  # so that the search index is not just taking them in
+    return delete_messages(id, MESSAGES_AT_ONCE)
 
 
 @transaction

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from . import branches, client_ids, conversations, event_log, streams
+from . import branches, client_ids, conversations, event_log, search_index, streams
 from .branches import LINE, LINKED_COLUMNS, MAX_POSITION, ROOT, Run
 from .clock import AFTER_ALL_IDS, new_id
 from .engine.database import snapshot, transaction
@@ -318,6 +318,7 @@ def remove(scope: Scope, conversation_id: str, message_id: str) -> None:
     if conversation.is_branched:
         branches.unlink(row)
     _delete(conversation_id, row.position)
+    search_index.forget(message_id)
     leaf_id = conversation.last_message_id
     if leaf_id == message_id:
         leaf_id = row.parent_id or branches.newest_id(conversation_id)

@@ -123,6 +123,8 @@ class Conversation(Model):
     deleted_at = TextField(null=True)
     # The number of its last change that the feed tells: see `changes`.
     changed = BigIntegerField(constraints=[SQL("DEFAULT 0")])
+    # Up to this version the search index has it, or up to the present one: see `search_index`.
+    indexed_version = BigIntegerField(constraints=[SQL("DEFAULT 0")])
 
     class Meta:
         database = database
@@ -302,9 +304,13 @@ class MessageRow(NamedTuple):
 
     @staticmethod
     def _decoded(row: Any) -> "MessageRow":
-        if row.content_type == "parts":
-            row = row._replace(content=json.loads(row.content))
+        row = row._replace(content=decode_content(row.content, row.content_type))
         return row if row.metadata is None else row._replace(metadata=json.loads(row.metadata))
+
+
+def decode_content(stored: str, content_type: str) -> Content:
+    """A message's content, which is stored as text."""
+    return json.loads(stored) if content_type == "parts" else stored
 
 
 # `MessageRow._make` without its check of the length: 0.1 µs a row instead of 0.4.
@@ -479,11 +485,48 @@ class IdempotencyKey(Model):
         indexes = ((("created_at",), False),)
 
 
+class TermsField(TextField):
+    """What the engine's full-text index is made of: see `engine.full_text`."""
+
+    field_type = "TSVECTOR"  # on SQLite it is TEXT
+
+
+class SearchDocument(Model):
+    """What the search index has of a message, or of a conversation's title, under its id.
+
+    On SQLite the FTS5 table `search_index` is made of `terms`: by `search_index`, and when they
+    change or go by triggers. On PostgreSQL the column has a GIN index.
+    """
+
+    # Ids sort by age, and so do these numbers: see `search_index.number_of`.
+    number = BigIntegerField(primary_key=True)
+    id = TextField(unique=True)
+    terms = TermsField()
+
+    class Meta:
+        database = database
+        legacy_table_names = False
+
+
+class SearchProgress(Model):
+    """One row: the place in the feed of changes up to which the search index has everything."""
+
+    changed = BigIntegerField()
+    conversation_id = TextField()
+
+    class Meta:
+        database = database
+        legacy_table_names = False
+        primary_key = False
+
+
 # In the order in which they refer to each other.
 MODELS: tuple[type[Model], ...] = (
     *(Conversation, Tombstone, Tag, Message, ClientId, Event, Stream),
     *(ApiKey, IdempotencyKey),
 )
+# They are made of the rows of the others, so nobody has to copy them.
+DERIVED_MODELS: tuple[type[Model], ...] = (SearchDocument, SearchProgress)
 
 
 def _columns(model: type[Model], row: type[Any]) -> list[Any]:

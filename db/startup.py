@@ -4,7 +4,7 @@ import logging
 import threading
 from typing import NamedTuple
 
-from . import change_numbers, trash
+from . import change_numbers, search_index, trash
 from .clock import advance_ids
 from .engine.connect import Store, store_at
 from .engine.database import after_write, database, driver_errors
@@ -14,7 +14,7 @@ from .settings import Settings, settings
 from .upkeep import schema
 
 log = logging.getLogger("confab")
-after_write.append(trash.sweep_if_due)
+after_write += [trash.sweep_if_due, search_index.follow_if_due]
 _opening = threading.Lock()
 
 

@@ -6,21 +6,17 @@ purged. A large one is purged in pieces. From the first one on nobody can restor
 activity is `BEING_PURGED`.
 """
 
-import logging
-import time
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import ContextVar
 from functools import cache
-from math import inf
 from typing import Any, NamedTuple
 
 from peewee import IntegrityError, Tuple, fn
 
-from . import conversations, projects, streams, tags, tombstones, transcripts
-from .change_numbers import next_number
+from . import conversations, projects, search_index, streams, tags, tombstones, transcripts
 from .clock import ago, first_id_at, plus, time_of
-from .engine.database import WouldWait, cause_of, database, query, transaction, transaction_time
+from .engine.chores import Chore
+from .engine.database import database, query, transaction, transaction_time
 from .engine.notices import notify
 from .engine.prepared import prepared
 from .errors import ConversationNotFound, KeyTaken, Unavailable
@@ -48,8 +44,6 @@ SWEEP_PROJECTS = 20  # looked through by one sweep
 BATCH_ROWS = 50  # looked at together
 MAX_TURNS = 10  # of a restoring that loses its key to others
 BEING_PURGED = ""  # the activity of a conversation that nobody can restore any more
-
-log = logging.getLogger("confab")
 
 
 class Discarded(NamedTuple):
@@ -167,27 +161,7 @@ def _lock(scope: Scope, conversation_id: str) -> tuple[ConversationRow, str]:
 
 # --- Sweeping
 
-_due_at = 0.0  # the moment of time.monotonic at which this process sweeps next
-_is_sweeping: ContextVar[bool] = ContextVar("is_sweeping", default=False)
 _lap_project = ""  # the project up to which retention has looked, in this lap
-
-
-def sweep_if_due() -> None:
-    """Sweep, if it is time. A fault is no fault of the request that came along."""
-    global _due_at
-    if time.monotonic() < _due_at or _is_sweeping.get():  # a sweep writes, too
-        return
-    _due_at = inf  # no other thread sweeps meanwhile
-    is_sweeping, more = _is_sweeping.set(True), False
-    try:
-        more = sweep()
-    except WouldWait:
-        pass  # this thread must not wait for others, so a later write sweeps
-    except Exception as error:
-        log.warning("The trash could not be swept: %s", cause_of(error))
-    finally:
-        _is_sweeping.reset(is_sweeping)
-        _due_at = 0 if more else time.monotonic() + SWEEP_SECONDS
 
 
 def sweep() -> bool:
@@ -256,12 +230,21 @@ def _purge_some() -> bool:
         return False
     *columns, deleted_at = found
     row = ConversationRow.decoded(columns)
-    if delete_messages(row.id, SWEEP_MESSAGES).rowcount == SWEEP_MESSAGES:
+    if delete_messages(row.id, SWEEP_MESSAGES) == SWEEP_MESSAGES:
         if row.activity != BEING_PURGED:
             begin_purge(row.id)
     else:
         conversations.purge(row, deleted_at)
     return True
+
+
+sweep_if_due = Chore(sweep, "The trash could not be swept", SWEEP_SECONDS)
+
+
+def delete_messages(conversation_id: str, limit: int) -> int:
+    """Delete the oldest messages of a conversation for ever, and return how many these were."""
+    search_index.forget_oldest(conversation_id, limit)
+    return int(_delete_oldest(conversation_id, limit).rowcount)
 
 
 def waiting() -> int:
@@ -375,7 +358,7 @@ def _inactive(is_archived: bool, is_pinned: bool) -> prepared:
 
 
 @prepared
-def delete_messages(conversation_id: Any, limit: Any) -> Any:
+def _delete_oldest(conversation_id: Any, limit: Any) -> Any:
     """A few of a conversation's messages."""
     some = (
         Message.select(Message.position)
@@ -404,5 +387,8 @@ def begin_purge(id: Any) -> Any:
 def _restore(id: Any, version: Any, updated_at: Any) -> Any:
     """The way out of the trash."""
     return Conversation.update(
-        deleted_at=None, version=version, updated_at=updated_at, changed=next_number()
+        deleted_at=None,
+        version=version,
+        updated_at=updated_at,
+        **conversations.numbers_of_change(),
     ).where(Conversation.id == id)

@@ -209,7 +209,7 @@ def test_a_cursor_from_before_a_backup_was_restored_is_no_longer_good(ids: list[
 def test_old_tombstones_are_swept_but_the_newest_one(
     ids: list[str], clock: Clock, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(trash, "_due_at", float("inf"))
+    monkeypatch.setattr(trash.sweep_if_due, "due_at", float("inf"))
     replica = Replica()
     replica.catch_up()
     for id in ids:

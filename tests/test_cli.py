@@ -176,6 +176,7 @@ def test_status_prints_the_database_and_its_counts(store: SqliteStore):
         "pending": "nothing",
         "conversations": "2",
         "messages": "4",
+        "behind": "2 for the search index",
     }
 
 

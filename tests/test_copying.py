@@ -85,16 +85,23 @@ def closing_all(store: Store) -> Iterator[Store]:
 
 
 def contents(store: SqliteStore) -> dict[str, list[Any]]:
-    """Return all rows of a file as SQLite stores them, with the types of their values."""
+    """Return all rows of a file as SQLite stores them, with the types of their values.
+
+    A copy has no search index, so it says of no row up to which version that goes.
+    """
+    columns = {
+        model._meta.table_name: ", ".join(
+            f'"{name}"' for name in model._meta.sorted_field_names if name != "indexed_version"
+        )
+        for model in MODELS
+    }
     with closing(sqlite3.connect(store.place)) as connection:
         return {
-            model._meta.table_name: [
+            table: [
                 [(value, type(value)) for value in row]
-                for row in sorted(
-                    connection.execute(f"SELECT * FROM {model._meta.table_name}"), key=repr
-                )
+                for row in sorted(connection.execute(f"SELECT {names} FROM {table}"), key=repr)
             ]
-            for model in MODELS
+            for table, names in columns.items()
         }
 
 

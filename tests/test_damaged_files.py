@@ -203,7 +203,7 @@ def test_a_constraint_of_postgresql_reveals_no_row(postgres_url: str, log: io.St
     store = open_store(Settings(database_url=postgres_url))
     try:
         values = dict.fromkeys(Conversation._meta.sorted_field_names, secret(5))
-        values |= {"is_archived": False, "version": None, "changed": 0}
+        values |= {"is_archived": False, "version": None, "changed": 0, "indexed_version": 0}
         with pytest.raises(IntegrityError) as caught:
             Conversation.insert(values).execute()
         assert SECRET in str(caught.value)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from io import StringIO
+from urllib.parse import urlencode
 
 import pytest
 from chalice.app import RouteEntry
@@ -49,7 +50,8 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> StringIO:
 
 @pytest.mark.parametrize("route", GETS, ids=name_of)
 def test_head_is_answered_as_get_without_the_body(ask: Ask, route: RouteEntry):
-    path = request_for(route, make_world()).path
+    request = request_for(route, make_world())
+    path = f"{request.path}?{urlencode(request.query)}"
     told = ask("GET", path, ("X-User-Id", USER))
     head = ask("HEAD", path, ("X-User-Id", USER))
     assert (head.status, head.body) == (200, b"")

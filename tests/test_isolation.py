@@ -56,6 +56,7 @@ OUTSIDERS = {
     "follow_conversation": GONE,
     "chat": GONE,
     "list_changes": Told("other-project", "changes"),
+    "search_messages": Told("other-project", "results"),
     "list_trash": Told("other-project", "conversations"),
     "restore_conversation": GONE,
     "purge_conversation": GONE,

@@ -27,11 +27,15 @@ LAYERS = [
     ["db.branches", "db.client_ids"],
     ["db.streams"],
     ["db.conversations"],
-    ["db.event_log", "db.tags", "db.tombstones"],
+    ["db.event_log", "db.search_index", "db.tags", "db.tombstones"],
     ["db.change_numbers"],
     ["db.models"],
     ["db.engine"],
-    ["db.settings", "db.errors", "db.clock", "db.scope", "db.token_estimate"],
+    [
+        *("db.settings", "db.errors", "db.clock", "db.scope"),
+        *("db.excerpts", "db.token_estimate"),
+    ],
+    ["db.terms"],
 ]
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 DRIVERS = {"peewee", "playhouse", "sqlite3", "psycopg"}

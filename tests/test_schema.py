@@ -23,7 +23,7 @@ from db import conversations, lists, messages
 from db.engine.database import database
 from db.engine.sqlite import SqliteStore
 from db.messages import Draft
-from db.models import MODELS
+from db.models import DERIVED_MODELS, MODELS
 from db.scope import EVERYTHING
 from db.settings import Settings
 from db.startup import open_store
@@ -58,9 +58,13 @@ def blank(tmp_path: Path) -> Iterator[SqliteStore]:
 
 
 def statements(store: SqliteStore) -> dict[str, str]:
-    """Return the CREATE statements that SQLite keeps, with types, NOT NULL and keys."""
+    """Return the CREATE statements that SQLite keeps, with types, NOT NULL and keys.
+
+    The migration alone makes the search index, which is no table of a model.
+    """
     rows = store.execute_sql(
-        "SELECT type || ' ' || name, sql FROM sqlite_master WHERE tbl_name != 'schema_migration'"
+        "SELECT type || ' ' || name, sql FROM sqlite_master WHERE tbl_name != 'schema_migration' "
+        "AND type != 'trigger' AND name NOT LIKE 'search_index%'"
     )
     return dict(rows.fetchall())
 
@@ -70,13 +74,13 @@ def recorded(store: SqliteStore) -> list[str]:
 
 
 def test_the_models_and_the_migrated_schema_have_the_same_columns_and_indexes(store: SqliteStore):
-    assert not diff_models(store, MODELS)
+    assert not diff_models(store, [*MODELS, *DERIVED_MODELS])
 
 
 def test_the_models_and_the_migrated_schema_are_made_by_the_same_statements(
     store: SqliteStore, blank: SqliteStore
 ):
-    blank.create_tables(MODELS)
+    blank.create_tables([*MODELS, *DERIVED_MODELS])
     assert statements(store) == statements(blank)
 
 

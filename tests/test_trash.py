@@ -26,7 +26,7 @@ DAY = timedelta(days=1).total_seconds()
 @pytest.fixture(autouse=True)
 def lap(monkeypatch: pytest.MonkeyPatch) -> None:
     """No sweep comes by itself, and retention begins a lap."""
-    monkeypatch.setattr(trash, "_due_at", float("inf"))
+    monkeypatch.setattr(trash.sweep_if_due, "due_at", float("inf"))
     monkeypatch.setattr(trash, "_lap_project", "")
 
 
@@ -175,11 +175,11 @@ def test_the_trash_is_emptied_by_whoever_writes(
 ):
     conversations.remove(EVERYTHING, id)
     clock.move(seconds=29 * DAY)
-    monkeypatch.setattr(trash, "_due_at", 0)
+    monkeypatch.setattr(trash.sweep_if_due, "due_at", 0)
     conversations.start(EVERYTHING, PROJECT)
     assert len(trash.page_for(EVERYTHING).rows) == 1
     clock.move(seconds=2 * DAY)
-    monkeypatch.setattr(trash, "_due_at", 0)
+    monkeypatch.setattr(trash.sweep_if_due, "due_at", 0)
     conversations.start(EVERYTHING, PROJECT)
     assert trash.page_for(EVERYTHING).rows == []
     assert Message.select().count() == 0
@@ -269,7 +269,7 @@ def test_what_retention_discarded_can_be_restored_and_stays(
     configure(retention_days=10)
     clock.move(seconds=11 * DAY)
     sweep_all()
-    monkeypatch.setattr(trash, "_due_at", 0)
+    monkeypatch.setattr(trash.sweep_if_due, "due_at", 0)
     assert trash.restore(EVERYTHING, id).conversation.id == id
     sweep_all()
     assert conversations.find(EVERYTHING, id).id == id
@@ -318,10 +318,10 @@ def test_a_sweep_that_fails_is_no_fault_of_the_request(
     def fail() -> bool:
         raise error
 
-    monkeypatch.setattr(trash, "sweep", fail)
-    monkeypatch.setattr(trash, "_due_at", 0)
+    monkeypatch.setattr(trash.sweep_if_due, "_work", fail)
+    monkeypatch.setattr(trash.sweep_if_due, "due_at", 0)
     assert conversations.start(EVERYTHING, PROJECT).id
-    assert trash._due_at > 0
+    assert trash.sweep_if_due.due_at > 0
 
 
 def test_a_slow_sweep_starts_no_other_one(id: str, monkeypatch: pytest.MonkeyPatch):
@@ -330,11 +330,13 @@ def test_a_slow_sweep_starts_no_other_one(id: str, monkeypatch: pytest.MonkeyPat
     @transaction
     def slow() -> bool:
         sweeps.append(1)
-        monkeypatch.setattr(trash, "_due_at", 0)  # as if it had taken more than a second
+        monkeypatch.setattr(
+            trash.sweep_if_due, "due_at", 0
+        )  # as if it had taken more than a second
         return True
 
-    monkeypatch.setattr(trash, "sweep", slow)
-    monkeypatch.setattr(trash, "_due_at", 0)
+    monkeypatch.setattr(trash.sweep_if_due, "_work", slow)
+    monkeypatch.setattr(trash.sweep_if_due, "due_at", 0)
     conversations.start(EVERYTHING, PROJECT)
     assert len(sweeps) == 1
 

@@ -3,7 +3,8 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -13,6 +14,7 @@ from peewee import (  # type: ignore[attr-defined]
     OperationalError,
     PeeweeException,
     Query,
+    SqliteDatabase,
     sqlite3,  # or pysqlite3, if that is newer
 )
 from peewee import __exception_wrapper__ as as_peewee_errors  # type: ignore[attr-defined]
@@ -39,6 +41,13 @@ PROOF_SECONDS = 0.1  # for which a commit proves that the next write can be stor
 FULL_SECONDS = 0.5  # for which a write that found no room proves that there is none
 
 
+@cache
+def _has_full_text() -> bool:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        options = {option for (option,) in connection.execute("PRAGMA compile_options")}
+    return "ENABLE_FTS5" in options
+
+
 class OpenGroup(Protocol):
     """A transaction that is open for the writes of one thread (`group_commit.Group`)."""
 
@@ -50,6 +59,7 @@ class SqliteStore(SqliteConnections):
     """A SQLite file. Its connections are those of `SqliteConnections`."""
 
     engine = "sqlite"
+    field_types = {**SqliteDatabase.field_types, "TSVECTOR": "TEXT"}
     PRAGMAS: dict[str, Any] = {
         "busy_timeout": 10_000,  # milliseconds
         "journal_mode": "wal",
@@ -71,11 +81,16 @@ class SqliteStore(SqliteConnections):
     }
 
     def __init__(self, path: str, **pragmas: str) -> None:
-        """Raises SettingsError if the SQLite library is too old."""
+        """Raises SettingsError if the SQLite library is too old, or made without FTS5."""
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             raise SettingsError(
                 f"SQLite {sqlite3.sqlite_version} is too old: at least 3.35 is needed, which is in "
                 "Lambda's runtimes from python3.12 on, and in the zip of STAGE=efs."
+            )
+        if not _has_full_text():
+            raise SettingsError(
+                f"SQLite {sqlite3.sqlite_version} was built without FTS5, which search needs: "
+                "install pysqlite3-binary, which brings another SQLite."
             )
         # EFS has no WAL and one process, so it needs no lock between processes.
         is_shared = pragmas.get("journal_mode", self.PRAGMAS["journal_mode"]) == "wal"

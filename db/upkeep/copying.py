@@ -26,7 +26,7 @@ from peewee import (
 )
 
 from ..engine.connect import Store
-from ..models import MODELS
+from ..models import MODELS, Conversation
 from .schema import migrate, version
 
 BATCH_ROWS = 5_000
@@ -170,12 +170,17 @@ def _count(store: Store) -> int:
 def _rows(model: type[Model], after: Sequence[Any] | None = None) -> Select:
     """All rows in the order of the primary key, or those behind a key.
 
-    The values are the same from every engine: SQLite's booleans are numbers.
+    The values are the same from every engine: SQLite's booleans are numbers. The copy has no search
+    index yet, so it has no version up to which that goes.
     """
     keys = _keys(model)
     query = model.select(
         *(
-            field.cast("integer") if isinstance(field, BooleanField) else field
+            SQL("0")
+            if field is Conversation.indexed_version
+            else field.cast("integer")
+            if isinstance(field, BooleanField)
+            else field
             for field in model._meta.sorted_fields
         )
     ).order_by(*keys)
