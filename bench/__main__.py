@@ -26,8 +26,10 @@ from . import (
     plots,
     production,
     report,
+    search,
     side_bar,
     streams,
+    unsearched,
 )
 from .goals import judge
 from .options import Options, Section
@@ -45,6 +47,8 @@ PARTS: dict[str, ModuleType] = {
     "growth": growth,
     "side_bar": side_bar,
     "branches": branches,
+    "search": search,
+    "unsearched": unsearched,
     "cold": cold,
     "streams": streams,
     "memory": memory,

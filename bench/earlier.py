@@ -1,4 +1,4 @@
-"""The code before branches and side bars, and what both codes are asked to do in turns."""
+"""The code of an earlier commit, and what it and this code are asked to do in turns."""
 
 import json
 import shutil
@@ -8,22 +8,37 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from os import environ
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from .server import ROOT
+from . import wrk
+from .commits import written
+from .options import Options
+from .server import ROOT, Server
+from .timing import Compared
+from .wrk import EIGHT, Operation
 
-COMMIT = "4821422"  # the last one without them
 WORKER = Path(__file__).with_name("worker.py")
 
+# The names of measures, and of a kind of conversations in worker.py.
+APPEND_OVER_HTTP, BYTES = "append, 8 connections", "bytes of an append"
+PLAIN = "plain"
 
-def checkout(cache: Path) -> Path:
-    """The folder with the files of that commit."""
-    folder = cache / f"commit-{COMMIT}"
+
+class Side(NamedTuple):
+    """A file, and this checkout or the earlier one, which has its schema."""
+
+    database: Path
+    checkout: Path
+
+
+def checkout(cache: Path, commit: str) -> Path:
+    """The folder with the files of a commit."""
+    folder = cache / f"commit-{commit}"
     if not folder.exists():
         unfinished = folder.with_suffix(".part")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
-        archive = subprocess.run(["git", "archive", COMMIT], cwd=ROOT, check=True, stdout=-1)
+        archive = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, stdout=-1)
         subprocess.run(["tar", "x"], cwd=unfinished, check=True, input=archive.stdout)
         unfinished.rename(folder)
     return folder
@@ -59,3 +74,42 @@ def working(checkout: Path) -> Iterator[Worker]:
         yield Worker(process)
         assert process.stdin
         process.stdin.close()  # then it ends
+
+
+def in_turns(
+    name: str, workers: list[Worker], question: tuple[str, str, int], times: int
+) -> Compared:
+    """What ours and the earlier one answer, so many times."""
+
+    def both() -> tuple[float, float]:
+        ours, earlier = (worker.ask(*question) for worker in workers)
+        return ours, earlier
+
+    for _ in range(3):  # statements are prepared, and caches filled
+        both()
+    return Compared(name, [both() for _ in range(times)])
+
+
+def appends_over_http(
+    kind: str,
+    servers: list[Server],
+    paths: list[list[str]],
+    options: Options,
+    texts: list[str],
+    seconds: int,
+) -> list[Compared]:
+    """Microseconds and bytes of an append over HTTP. The texts are appended in turn."""
+    bodies = [{"role": "user", "content": text} for text in texts]
+
+    def run(to: Server, paths: list[str]) -> tuple[float, float]:
+        before = written(to)
+        append = Operation("append", "POST", paths, bodies=bodies)
+        result = wrk.send(to, append, EIGHT, options.folder, seconds)
+        return 1e6 / result.rate, (written(to) - before) / result.requests
+
+    # In the first round the log reaches its usual size.
+    rounds = [list(map(run, servers, paths)) for _ in range(1 + options.rounds)][1:]
+    return [
+        Compared(f"{name}, {kind}", [(ours[at], earlier[at]) for ours, earlier in rounds])
+        for at, name in enumerate((APPEND_OVER_HTTP, BYTES))
+    ]

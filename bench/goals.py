@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from . import unbranched
+from . import earlier, search_questions, unbranched, unsearched
 from .growth import API_V1_PAGE, PROJECTS_PAGE
 
 
@@ -62,6 +62,14 @@ INDEXES = (
     "each an index. It leaves one page of each index and enters another one."
 )
 FIELDS = "A message has two more fields, and a conversation eight."
+BATCHES = (
+    "The index takes a hundred messages at a time. It stores the words of each once more, and "
+    "where they are."
+)
+PAIRS = (
+    "The index has pairs of characters. For a single one, it joins the lists of all pairs that "
+    "begin with it."
+)
 TWO_TAGS = "With two tags, all conversations that have the rarer one are looked at."
 
 GOALS: tuple[Goal, ...] = (
@@ -198,13 +206,40 @@ GOALS: tuple[Goal, ...] = (
     *(
         Goal(f"{name}: against the code before branches", f"branches: {name}", "≤", bound, why)
         for name, bound, why in (
-            (f"{unbranched.APPEND}, {unbranched.PLAIN}", 1.15, INDEXES),
-            (f"{unbranched.APPEND_OVER_HTTP}, {unbranched.PLAIN}", 1.15, INDEXES),
-            (f"{unbranched.BYTES}, {unbranched.PLAIN}", 1.25, INDEXES),
+            (f"{unbranched.APPEND}, {earlier.PLAIN}", 1.15, INDEXES),
+            (f"{earlier.APPEND_OVER_HTTP}, {earlier.PLAIN}", 1.15, INDEXES),
+            (f"{earlier.BYTES}, {earlier.PLAIN}", 1.25, INDEXES),
             (unbranched.GET, 1.05, FIELDS),
         )
     ),
     Goal("migration of 1,000,000 messages, seconds", f"branches: {unbranched.MIGRATION}", "≤", 10),
+    *(
+        Goal(
+            f"search, {kind}: p99 in ms",
+            f"search: {kind}, p99",
+            "≤",
+            50,
+            PAIRS if kind == search_questions.CHARACTER else "",
+        )
+        for kind in search_questions.KINDS
+    ),
+    Goal(
+        "search, rare word: large file against small",
+        f"search: {search_questions.RARE}, growth",
+        "≤",
+        2,
+    ),
+    Goal(
+        f"{unsearched.APPEND}: against the code before search",
+        f"unsearched: {unsearched.APPEND}",
+        "≤",
+        1.1,
+        BATCHES,
+    ),
+    *(
+        Goal(f"{name}: the same", f"unsearched: {name}", "≤", bound, BATCHES)
+        for name, bound in zip(unsearched.OVER_HTTP, (1.1, 1.25, 1.1, 1.25), strict=True)
+    ),
     Goal(
         "import of app, against the twin",
         "cold: import",

@@ -10,36 +10,35 @@ import sqlite3
 from contextlib import ExitStack, closing
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple
 
-from . import server, wrk
-from .commits import written
+from . import server
 from .data import CONVERSATIONS, TEXTS, use
-from .earlier import COMMIT, Worker, checkout, working
+from .earlier import (
+    APPEND_OVER_HTTP,
+    PLAIN,
+    Side,
+    appends_over_http,
+    checkout,
+    in_turns,
+    working,
+)
 from .options import Options, Step
-from .server import ROOT, Server
+from .server import ROOT
 from .timing import Compared
-from .wrk import EIGHT, Operation
 
+COMMIT = "4821422"  # the last one without them
 LARGE_CONVERSATIONS, LARGE_MESSAGES = 50_000, 20
 APPENDED_CONVERSATIONS = 4_000  # of these, of each kind
 BLOCKS = 8  # a round, in turns
 RUN_SECONDS = 3
 
 # The names of measures that goals use. The kinds of conversations are those of worker.py.
-PLAIN, OF_USER = "plain", "of a user"
+OF_USER = "of a user"
 KINDS = (PLAIN, OF_USER, "with two tags")
 MANY = "among 1,000,000 messages"
-APPEND, APPEND_OVER_HTTP, BYTES = "append", "append, 8 connections", "bytes of an append"
+APPEND = "append"
 CREATE, GET, PAGE = "create", "get, 20 messages", "list of 20 messages"
 MIGRATION = "seconds of a migration"
-
-
-class Side(NamedTuple):
-    """A file, and this checkout or the earlier one, which has its schema."""
-
-    database: Path
-    checkout: Path
 
 
 def steps(options: Options) -> int:
@@ -50,7 +49,7 @@ def measure(options: Options, step: Step) -> list[Compared]:
     """Ours against the earlier code."""
     sides = [
         Side(options.folder / "ours.db", ROOT),
-        Side(options.folder / "earlier.db", checkout(options.cache)),
+        Side(options.folder / "earlier.db", checkout(options.cache, COMMIT)),
     ]
     paths, found = _in_process(sides, options, step)
     return [*found, *_over_http(sides, paths, options, step), *_with_many(options, step)]
@@ -67,26 +66,15 @@ def _in_process(
             for worker, side in zip(workers, sides, strict=True)
         ]
         step("files")
+        blocks = BLOCKS * options.rounds
         found = [
-            _in_turns(f"{APPEND}, {kind}", workers, ("write", kind, 10), options) for kind in KINDS
+            in_turns(f"{APPEND}, {kind}", workers, ("write", kind, 10), blocks) for kind in KINDS
         ]
-        found.append(_in_turns(CREATE, workers, ("write", "create", 10), options))
+        found.append(in_turns(CREATE, workers, ("write", "create", 10), blocks))
         for name, asked in ((GET, "get"), (PAGE, "page")):
-            found.append(_in_turns(name, workers, ("read", asked, 80), options))
+            found.append(in_turns(name, workers, ("read", asked, 80), blocks))
         step("in process")
     return {kind: [each[kind] for each in made] for kind in KINDS}, found
-
-
-def _in_turns(
-    name: str, workers: list[Worker], question: tuple[str, str, int], options: Options
-) -> Compared:
-    def both() -> tuple[float, float]:
-        ours, earlier = (worker.ask(*question) for worker in workers)
-        return ours, earlier
-
-    for _ in range(3):  # statements are prepared, and caches filled
-        both()
-    return Compared(name, [both() for _ in range(BLOCKS * options.rounds)])
 
 
 def _over_http(
@@ -96,28 +84,9 @@ def _over_http(
     with ExitStack() as running:
         servers = [running.enter_context(server.local(*side)) for side in sides]
         for kind, of_sides in paths.items():
-            found += _appends(kind, servers, of_sides, options)
+            found += appends_over_http(kind, servers, of_sides, options, TEXTS[:1], RUN_SECONDS)
             step(f"{APPEND_OVER_HTTP}, {kind}")
     return found
-
-
-def _appends(
-    kind: str, servers: list[Server], paths: list[list[str]], options: Options
-) -> list[Compared]:
-    """Microseconds and bytes of an append over HTTP."""
-
-    def run(to: Server, paths: list[str]) -> tuple[float, float]:
-        before = written(to)
-        append = Operation("append", "POST", paths, {"role": "user", "content": TEXTS[0]})
-        result = wrk.send(to, append, EIGHT, options.folder, RUN_SECONDS)
-        return 1e6 / result.rate, (written(to) - before) / result.requests
-
-    # In the first round the log reaches its usual size.
-    rounds = [list(map(run, servers, paths)) for _ in range(1 + options.rounds)][1:]
-    return [
-        Compared(f"{name}, {kind}", [(ours[at], earlier[at]) for ours, earlier in rounds])
-        for at, name in enumerate((APPEND_OVER_HTTP, BYTES))
-    ]
 
 
 def _with_many(options: Options, step: Step) -> list[Compared]:
@@ -134,7 +103,7 @@ def _with_many(options: Options, step: Step) -> list[Compared]:
     step(MIGRATION)
     shutil.copy(made, earlier)
     paths = {f"{kind}, {MANY}": [some, some] for kind, some in _some_of(made).items()}
-    sides = [Side(ours, ROOT), Side(earlier, checkout(options.cache))]
+    sides = [Side(ours, ROOT), Side(earlier, checkout(options.cache, COMMIT))]
     found = _over_http(sides, paths, options, step)
     return [*found, Compared(MIGRATION, [(each, 0) for each in taken])]
 
@@ -155,7 +124,7 @@ def _large_file(cache: Path) -> Path:
     path = cache / f"{COMMIT}-{LARGE_CONVERSATIONS}-{LARGE_MESSAGES}.db"
     if not path.exists():
         unfinished = path.with_suffix(".part")
-        with working(checkout(cache)) as worker:
+        with working(checkout(cache, COMMIT)) as worker:
             worker.ask("make_large", str(unfinished), LARGE_CONVERSATIONS, LARGE_MESSAGES)
         unfinished.rename(path)
     return path

@@ -7,9 +7,11 @@ arguments, and writes what the function returns.
 import json
 import sys
 from collections.abc import Iterator
-from itertools import cycle
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import cycle, repeat
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from time import perf_counter_ns
 
 from bench.data import CONVERSATIONS, TEXTS, Batch, fill, ids, project, use
@@ -27,6 +29,7 @@ GROUP_REQUESTS = 8
 
 gateway = Gateway()
 places: dict[str, Iterator[str]] = {}  # the paths that are asked for in turn
+messages = cycle([MESSAGE])  # that are appended in turn
 
 
 def make(path: str) -> dict[str, list[str]]:
@@ -42,6 +45,8 @@ def make(path: str) -> dict[str, list[str]]:
     if hasattr(Conversation, "tags"):
         for id in ids(file, TAGGED):
             gateway.json("PATCH", f"{CONVERSATIONS}/{id}", TAGS)
+    if find_spec("db.search_index"):  # it would follow while others are measured
+        import_module("db.search_index").follow_all(lambda behind: None)
     paths = {
         kind: [f"{CONVERSATIONS}/{id}/messages" for id in ids(file, each)]
         for kind, each in APPENDED.items()
@@ -59,19 +64,34 @@ def make_large(path: str, conversations: int, messages: int) -> None:
     fill(Path(path), Batch([READ], users, conversations, messages))
 
 
+def say(texts: list[str]) -> None:
+    """Append these from now on."""
+    global messages
+    messages = cycle([json.dumps({"role": "user", "content": text}).encode() for text in texts])
+
+
 def write(name: str, times: int) -> float:
     """The median microseconds of a create or an append, in groups as the server's loop has them."""
-    body = CONVERSATION if name == "create" else MESSAGE
+    return median(_write(name, times))
+
+
+def write_all(name: str, times: int) -> float:
+    """The mean of the same, which has in it what is done now and then."""
+    return mean(_write(name, times))
+
+
+def _write(name: str, times: int) -> list[float]:
+    bodies = repeat(CONVERSATION) if name == "create" else messages
     taken = []
     for _ in range(times):
         started = perf_counter_ns()
         group = Group(database.obj)
         assert group.begin()
         for _ in range(GROUP_REQUESTS):
-            group.run(lambda: gateway.send("POST", next(places[name]), body))
+            group.run(lambda: gateway.send("POST", next(places[name]), next(bodies)))
         group.commit()
         taken.append((perf_counter_ns() - started) / 1000 / GROUP_REQUESTS)
-    return median(taken)
+    return taken
 
 
 def read(name: str, times: int) -> float:

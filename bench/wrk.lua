@@ -1,19 +1,21 @@
--- Send one kind of request to many paths in turn. Print the result as one line of JSON.
+-- Send one kind of request to many paths in turn, and many bodies. Print the result as one line of
+-- JSON.
 local paths = {}
 for path in io.lines(os.getenv("WRK_PATHS")) do table.insert(paths, path) end
 
-local method, body, headers = os.getenv("WRK_METHOD"), nil, {}
+local method, bodies, headers = os.getenv("WRK_METHOD"), {}, {}
 if os.getenv("WRK_KEY") ~= "" then headers["X-API-Key"] = os.getenv("WRK_KEY") end
 if os.getenv("WRK_CLOSE") ~= "" then headers["Connection"] = "close" end
-if os.getenv("WRK_BODY") ~= "" then
-  body = os.getenv("WRK_BODY")
+if os.getenv("WRK_BODIES") ~= "" then
+  for body in io.lines(os.getenv("WRK_BODIES")) do table.insert(bodies, body) end
   headers["Content-Type"] = "application/json"
 end
 
-local at = 0
+local at, body = 0, 0
 function request()
   at = at % #paths + 1
-  return wrk.format(method, paths[at], headers, body)
+  if #bodies > 0 then body = body % #bodies + 1 end
+  return wrk.format(method, paths[at], headers, bodies[body])
 end
 
 function done(summary, latency, requests)

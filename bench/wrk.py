@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ class Operation(NamedTuple):
     paths: list[str]
     body: Any = None
     slowest_seconds: float = 0.01  # that one answer keeps a server busy, at most
+    bodies: Sequence[Any] = ()  # in turn, if there is more than one `body`
 
 
 class Load(NamedTuple):
@@ -54,14 +56,16 @@ def seconds_for(operation: Operation, load: Load) -> int:
 def send(
     to: Server, operation: Operation, load: Load, folder: Path, seconds: int | None = None
 ) -> Result:
-    """What wrk measured. `folder` gets a file of paths. Raises RuntimeError if a request failed."""
-    paths = folder / "paths.txt"
+    """What wrk measured. `folder` gets its files. Raises RuntimeError if a request failed."""
+    paths, bodies = folder / "paths.txt", folder / "bodies.txt"
     paths.write_text("\n".join(operation.paths))
+    every = operation.bodies or [operation.body] * bool(operation.body)
+    bodies.write_text("\n".join(map(json.dumps, every)))
     environment = {
         "WRK_PATHS": str(paths),
         "WRK_METHOD": operation.method,
         "WRK_KEY": key_for(operation.paths[0]).get("X-API-Key", ""),
-        "WRK_BODY": json.dumps(operation.body) if operation.body else "",
+        "WRK_BODIES": str(bodies) if every else "",
         "WRK_CLOSE": "" if load.keep_alive else "yes",
     }
     seconds = seconds or seconds_for(operation, load)
