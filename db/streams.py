@@ -139,6 +139,19 @@ def finish_silent(conversation_id: str) -> None:
                 conversation = _finish(conversation, stream, INCOMPLETE)
 
 
+@transaction
+def stop(scope: Scope, conversation_id: str) -> list[str]:
+    """End all that is being written in a conversation as `incomplete`, and return the ids of it.
+
+    The writers hear of it with their next piece: StreamFinished. Raises ConversationNotFound.
+    """
+    conversation = conversations.lock(scope, conversation_id)
+    stopped = _open_streams([conversation_id])
+    for stream in stopped:
+        conversation = _finish(conversation, stream, INCOMPLETE)
+    return [stream.message_id for stream in stopped]
+
+
 def finish_some_silent(limit: int) -> None:
     """Finish a few messages of silent writers, so that those are told who do not look at them."""
     for (conversation_id,) in _some_silent(ago(settings().stream_timeout), limit).fetchall():

@@ -2,12 +2,12 @@
 
 from typing import Any, NamedTuple
 
-from . import messages
+from . import conversations, messages
 from .engine.database import transaction
 from .engine.prepared import prepared
-from .errors import Invalid, MessageDeleted, MessageNotFound
+from .errors import Invalid, MessageDeleted, MessageNotFound, StreamFinished
 from .messages import Draft
-from .models import IN_PROGRESS, Message, MessageRow
+from .models import COMPLETED, IN_PROGRESS, Message, MessageRow
 from .scope import Scope
 
 ASKING_ROLES = ("user", "tool")  # whose messages a model answers
@@ -51,6 +51,25 @@ def begin_again(scope: Scope, conversation_id: str, question_id: str) -> Begun:
             "parent_id",
         )
     return Begun(question_id, _open_answer(scope, conversation_id, question_id))
+
+
+@transaction
+def finish_with_parts(
+    scope: Scope, conversation_id: str, answer_id: str, length: int, parts: list[dict[str, Any]]
+) -> None:
+    """End an answer that has so many code points with a list of parts, its text among them.
+
+    Raises ConversationNotFound, MessageNotFound, and StreamFinished if it is not as it was left.
+    """
+    conversations.lock(scope, conversation_id)
+    row = messages.find(scope, conversation_id, answer_id)
+    if row.status != IN_PROGRESS or len(row.content) != length:
+        raise StreamFinished(
+            "The answer was ended or written by somebody else.",
+            length=len(row.content),
+            message_status=row.status,
+        )
+    messages.edit(scope, conversation_id, answer_id, content=parts, status=COMPLETED)
 
 
 def _open_answer(scope: Scope, conversation_id: str, question_id: str) -> str:

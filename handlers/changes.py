@@ -1,5 +1,6 @@
 """Changes: what an offline app, a second device or a cache asks for."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -60,10 +61,14 @@ class ChangesWait(Wait):
     """A request that waits for what changes in a scope behind a place."""
 
     def __init__(self, scope: Scope, place: Place | None, limit: int, seconds: float) -> None:
-        super().__init__(scope, (place, limit), seconds)
+        super().__init__(scope, seconds)
         self._place, self._limit = place, limit
         self._scope = scope
         self._found = ""
+
+    @property
+    def key(self) -> Hashable:
+        return (self._place, self._limit)
 
     def look(self) -> Found:
         page = changes.page_for(self._scope, None, self._place, self._limit)

@@ -1,19 +1,26 @@
 """Chat: say something in a conversation and get a model's answer."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Annotated, Self
+from functools import partial
+from typing import Annotated, Any, Self
 
 from chalice.app import Blueprint
 from pydantic import Field, model_validator
 
-from db import events
+from db import messages
+from db.events import ConversationEvent
 from db.idempotency_keys import Claim
 from db.messages import Draft
+from db.models import DELETED, DONE, IN_PROGRESS, MESSAGE
+from db.scope import Scope
+from db.settings import settings
 
-from .events import event_stream
+from .events import EventsWait
+from .http.aside import aside
 from .http.caller import AnyCaller
 from .http.endpoint import ANY, JSON, MODEL, Reply, endpoint
-from .http.headers import ACCEPT, REPLAYED, Headers
+from .http.headers import ACCEPT, REPLAYED, Headers, accepts
 from .http.problems import (
     CLIENT_ID_REUSED,
     MESSAGE_DELETED,
@@ -25,7 +32,9 @@ from .http.problems import (
 )
 from .http.sse import EVENT_STREAM
 from .http.types import ABSENT, Strict, Uuid
+from .http.waiting import body_of
 from .llm import turns
+from .llm.client import Options
 from .messages import Content, MessageResponse, Metadata, OwnId, ParentId, parent_of
 
 routes = Blueprint(__name__)
@@ -39,6 +48,21 @@ class ChatRequest(Strict):
     metadata: Metadata = None
     parent_id: ParentId = ABSENT
     client_id: OwnId = None
+    model: Annotated[str | None, Field(min_length=1, max_length=255)] = Field(
+        default=None, description="The name of the model. Default: CHAT_MODEL."
+    )
+    tools: Annotated[list[dict[str, Any]] | None, Field(max_length=128)] = Field(
+        default=None,
+        description="What the model may call, as for OpenAI's `/chat/completions`. Calls are parts "
+        '`{"type": "tool_call", "id", "name", "arguments"}` of the answer. Append a message of the '
+        "role `tool` with each result, and its call's id in `metadata.tool_call_id`; then send the "
+        "last one's id as `parent_id`.",
+    )
+    tool_choice: str | dict[str, Any] | None = None
+
+    @property
+    def options(self) -> Options:
+        return Options(self.model, self.tools, self.tool_choice)
 
     @model_validator(mode="after")
     def question_or_parent(self) -> Self:
@@ -54,6 +78,35 @@ class ChatRequest(Strict):
 class ChatResponse:
     user_message: MessageResponse
     assistant_message: MessageResponse
+
+
+class TurnWait(EventsWait):
+    """A request that is told the events of a turn, live if it can, until its answer has ended."""
+
+    ends_with_server = False
+
+    def __init__(self, scope: Scope, conversation_id: str, first_id: str, answer_id: str) -> None:
+        """`first_id` is the message with which it begins. Raises MessageNotFound."""
+        position = messages.find(scope, conversation_id, first_id).position - 1
+        # A writer that is silent for longer is gone, and then there is an end to be told.
+        seconds = settings().chat_timeout + settings().stream_timeout
+        super().__init__(scope, conversation_id, position, seconds, is_live=True)
+        self._answer_id = answer_id
+
+    @property
+    def key(self) -> Hashable:
+        return (super().key, self._answer_id)
+
+    def up_to_end(self, found: list[ConversationEvent]) -> tuple[list[ConversationEvent], bool]:
+        for index, event in enumerate(found):
+            if self._is_end(event):
+                return found[: index + 1], True
+        return found, False
+
+    def _is_end(self, event: ConversationEvent) -> bool:
+        if event.kind == MESSAGE:
+            return event.data.id == self._answer_id and event.data.status != IN_PROGRESS
+        return event.kind in (DONE, DELETED) and event.data["message_id"] == self._answer_id
 
 
 class Accept(Headers):
@@ -76,10 +129,14 @@ def chat(
 
     With `content`, the question follows the active leaf or `parent_id`. Without, `parent_id` names
     a user's or a tool's message that is answered once more, beside its other answers.
-    `/events` shows the answer live. When the model fails, the response is 502, and the user's
-    message and the part of the answer that came stay stored. Whoever deletes, ends or writes to
-    the answer meanwhile ends this request with 404 or 409.
+    `/events` shows the answer live, and so does this response with `Accept: text/event-stream`,
+    unless it goes through a gateway that buffers. It ends with `done`, or with the `message` that
+    has the tool calls. When the model fails, the user's message and the part of the answer that
+    came stay stored, and the response is 502; one with events, whose status is sent before, ends
+    with `done` and `incomplete`. The answer is written to its end whoever reads it. `/stop` ends
+    it.
     """
+    scope, conversation_id = caller.scope, body.conversation_id
     if "content" in body.model_fields_set:
         question = Draft(
             role="user",
@@ -88,17 +145,22 @@ def chat(
             parent_id=parent_of(body),
             client_id=body.client_id,
         )
-        turn = turns.take(caller.scope, body.conversation_id, question, claim)
+        begun = turns.take(scope, conversation_id, question, claim)
     else:
-        turn = turns.retake(caller.scope, body.conversation_id, str(body.parent_id), claim)
-    extra = REPLAYED if turn.is_replayed else {}
+        begun = turns.retake(scope, conversation_id, str(body.parent_id), claim)
+    extra = REPLAYED if begun.is_known else {}
+    if accepts(headers.accept, EVENT_STREAM):
+        if not begun.is_known:
+            aside(partial(turns.answer, scope, conversation_id, begun, body.options))
+        is_new = "content" in body.model_fields_set
+        first = begun.question_id if is_new else begun.answer_id
+        told = body_of(TurnWait(scope, conversation_id, first, begun.answer_id))
+        return Reply(told, extra, media_type=EVENT_STREAM)  # type: ignore[arg-type]
+    failure = None if begun.is_known else turns.answer(scope, conversation_id, begun, body.options)
+    turn = turns.read(scope, conversation_id, begun, failure)
     if turn.failure is not None:
         ids = {"user_message_id": turn.question.id, "assistant_message_id": turn.answer.id}
         raise Problem(MODEL_FAILED, turn.failure, extra, **ids)
-    if EVENT_STREAM in headers.accept:
-        first = turn.answer if turn.is_regenerated else turn.question
-        told = events.after(caller.scope, body.conversation_id, first.position - 1)
-        return Reply(event_stream(told), extra, media_type=EVENT_STREAM)  # type: ignore[arg-type]
     response = ChatResponse(
         user_message=MessageResponse.of(turn.question),
         assistant_message=MessageResponse.of(turn.answer),

@@ -10,7 +10,7 @@ from db import context
 
 from .conversations import CONVERSATIONS
 from .http.caller import AnyCaller
-from .http.endpoint import ANY, endpoint
+from .http.endpoint import ANY, SCAN, endpoint
 from .http.types import Strict, Uuid
 
 routes = Blueprint(__name__)
@@ -46,7 +46,7 @@ class ContextQuery(Strict):
 
 
 @routes.route(CONVERSATIONS + "/{conversation_id}/context", methods=["GET"], content_types=ANY)
-@endpoint()
+@endpoint(waits_for=SCAN)
 def get_context(caller: AnyCaller, conversation_id: Uuid, query: ContextQuery) -> ContextResponse:
     """What a model is told: the system messages, and the newest others that fit into a budget.
 

@@ -1,10 +1,11 @@
 """Events: what happened in a conversation, followed from any point.
 
-A stream is rows and not a socket: neither API Gateway under Chalice nor `chalice local` can send a
-part of a response. So an answer holds what there is, and asking again goes on where it ended.
+A stream is rows and not a socket. An answer holds what there is, and asking again goes on where it
+ended. A server that can send parts of a response stays with a `live` reader.
 """
 
 import time
+from collections.abc import Hashable
 from math import inf
 
 from chalice.app import Blueprint
@@ -28,6 +29,7 @@ from .messages import MessageResponse
 routes = Blueprint(__name__)
 
 
+MAX_WAIT_SECONDS = 20
 # A time stamp has milliseconds, and a writer counts as gone after the last of them.
 SILENCE_MARGIN_SECONDS = 0.002
 
@@ -35,30 +37,63 @@ SILENCE_MARGIN_SECONDS = 0.002
 class EventsWait(Wait):
     """A request that waits for the events of a conversation behind a position."""
 
-    def __init__(self, scope: Scope, conversation_id: str, position: int, seconds: float) -> None:
-        super().__init__(conversation_id, (scope, conversation_id, position), seconds)
+    head = sse.HEAD
+
+    def __init__(
+        self,
+        scope: Scope,
+        conversation_id: str,
+        position: int,
+        seconds: float,
+        is_live: bool = False,
+    ) -> None:
+        super().__init__(conversation_id, seconds, is_live)
         self._asked = (scope, conversation_id, position)
+
+    @property
+    def key(self) -> Hashable:
+        return self._asked
 
     def look(self) -> Found:
         found = events.look(*self._asked)
         silent_at = inf  # nobody tells of a writer that is gone
         if found.silence is not None:
             silent_at = time.monotonic() + found.silence + SILENCE_MARGIN_SECONDS
-        body = event_stream(found.events) if found.events else None
-        return Found(body, found.version, silent_at)
+        if not found.events:
+            return Found(None, found.version, silent_at)
+        some, is_last = self.up_to_end(found.events)
+        place = some[-1].position
+        if place < found.version:  # there may be more
+            silent_at = 0
+        return Found(told(some), found.version, silent_at, place, is_last)
+
+    def up_to_end(self, found: list[ConversationEvent]) -> tuple[list[ConversationEvent], bool]:
+        """Those of the events that it is told, and whether these are the last ones."""
+        return found, False
 
     def learn(self, found: Found) -> str | None:
         scope, conversation_id, position = self._asked
         if position > found.version:  # a reader from the future begins anew, as all others of them
-            self.key = self._asked = (scope, conversation_id, 0)
+            self._asked = (scope, conversation_id, 0)
         return super().learn(found)
 
-    def nothing(self) -> str:
-        return event_stream([])
+    def go_on(self, place: int) -> None:
+        scope, conversation_id, _ = self._asked
+        self._asked = (scope, conversation_id, place)
 
 
 class FollowQuery(Strict):
-    wait: float = Field(default=0, ge=0, le=20, description="Seconds to wait for something new.")
+    wait: float | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_WAIT_SECONDS,
+        description="Seconds to wait for something new. Default: 0, and for a `live` reader 20.",
+    )
+    live: bool = Field(
+        default=False,
+        description="Stay on this connection, and end after `wait` seconds of nothing new instead "
+        "of with the first news. Behind API Gateway it has no effect.",
+    )
 
 
 class LastEventId(Headers):
@@ -80,14 +115,15 @@ def follow_conversation(
     `deleted` one take its `parent_id`. If it was the active leaf, its parent is, or for a root the
     newest message. A `conversation` names the active leaf whenever it is another one.
     """
-    seconds = min(query.wait, settings().max_wait)
+    asked = query.wait if query.wait is not None else MAX_WAIT_SECONDS * query.live
+    seconds = min(asked, settings().max_wait)
     position = headers.last_event_id
-    return body_of(EventsWait(caller.scope, conversation_id, position, seconds))
+    return body_of(EventsWait(caller.scope, conversation_id, position, seconds, query.live))
 
 
-def event_stream(told: list[ConversationEvent]) -> str:
-    """The body of a response that tells these events."""
-    return sse.encode([_server_sent(event) for event in told])
+def told(events: list[ConversationEvent]) -> str:
+    """A part of a response that tells these events."""
+    return sse.encode([_server_sent(event) for event in events])
 
 
 def _server_sent(event: ConversationEvent) -> ServerSentEvent:

@@ -13,7 +13,7 @@ from db.search import Hit, Place
 from .http import cursors
 from .http.caller import AnyCaller
 from .http.cursors import Cursor
-from .http.endpoint import ANY, Reply, endpoint
+from .http.endpoint import ANY, SCAN, Reply, endpoint
 from .http.types import Id, Strict, Timestamp, Uuid
 from .messages import Role
 
@@ -119,7 +119,7 @@ class SearchQuery(Strict):
 
 
 @routes.route(SEARCH, methods=["GET"], content_types=ANY)
-@endpoint(sends=("Link",))
+@endpoint(sends=("Link",), waits_for=SCAN)
 def search_messages(caller: AnyCaller, query: SearchQuery) -> Reply[SearchPage]:
     """Messages and titles that have what `q` asks for, whatever the branch.
 

@@ -12,9 +12,12 @@ from .http.caller import AnyCaller
 from .http.endpoint import ANY, endpoint
 from .http.problems import OFFSET_CONFLICT, STREAM_FINISHED
 from .http.types import Id, Strict, Text, Timestamp, Uuid
+from .llm import turns
 from .messages import MESSAGES, Status
 
 routes = Blueprint(__name__)
+
+CONVERSATION = "/api/v1/conversations/{conversation_id}"
 
 
 class AppendRequest(Strict):
@@ -29,6 +32,17 @@ class AppendResponse:
     status: Status
     length: Annotated[int, Field(description="In code points.")]
     updated_at: Timestamp
+
+
+@routes.route(CONVERSATION + "/stop", methods=["POST"], content_types=ANY)
+@endpoint(status=204)
+def stop_conversation(caller: AnyCaller, conversation_id: Uuid) -> None:
+    """End what is being written in a conversation as `incomplete`, whoever writes it.
+
+    A model that is answering is hung up on: at once, or with its next piece if another process has
+    asked it.
+    """
+    turns.hang_up(streams.stop(caller.scope, conversation_id))
 
 
 @routes.route(MESSAGES + "/{message_id}/append", methods=["POST"], content_types=ANY)

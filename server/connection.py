@@ -21,7 +21,7 @@ from handlers.http.problems import (
     Kind,
 )
 
-from .gateway import MAX_KEPT_BYTES, GatewayRequest, GatewayResponse, refusal
+from .gateway import MAX_KEPT_BYTES, GatewayRequest, GatewayResponse, Piece, refusal
 
 RECEIVE_BYTES = 1 << 18  # taken from the socket at a time
 MAX_HEAD_BYTES = 1 << 16  # also of what comes between two pieces of a body, and after it
@@ -50,6 +50,7 @@ class _Whole(NamedTuple):
 
     request: GatewayRequest
     keeps_alive: bool
+    takes_chunks: bool  # HTTP/1.0 does not
 
 
 class Connection:
@@ -66,6 +67,7 @@ class Connection:
         self._requests: deque[_Whole] = deque()
         self._unsent = NOTHING
         self._is_last = False  # close the connection when all is sent
+        self.is_live = False  # a response has begun, and parts of it follow
         self._refusal: GatewayResponse | None = None  # follows the requests, and is the last
         self._discarded: int | None = None  # bytes that came after the last response
         self._head_bytes = 0
@@ -88,7 +90,10 @@ class Connection:
 
     @property
     def deadline(self) -> float:
-        """When `expire` is due, by `time.monotonic`. Never while a request is being answered."""
+        """When `expire` is due, by `time.monotonic`.
+
+        Never while a request is being answered, unless its client does not take what is sent.
+        """
         if self.is_sending:
             return self._moved_at + SENDING_SECONDS
         if self._requests:
@@ -140,6 +145,39 @@ class Connection:
         self._send(response, keeps_alive)
         self._send_refusal()
 
+    def begin(self, response: GatewayResponse) -> None:
+        """Send the beginning of a live response. More of it follows by `go_on`."""
+        self.is_live = True
+        headers = [pair for pair in response.headers if pair[0] != "Content-Length"]
+        headers += [("Transfer-Encoding", "chunked")] * self._requests[0].takes_chunks
+        beginning = response._replace(headers=headers, body=self._chunk(response.body))
+        self._send(beginning, self._keeps_alive_after_live, is_whole=False)
+
+    @property
+    def _keeps_alive_after_live(self) -> bool:
+        """Without chunks, only the end of the connection tells the end of the response."""
+        first = self._requests[0]
+        return first.keeps_alive and first.takes_chunks and not self._is_last
+
+    def go_on(self, piece: Piece) -> None:
+        """Send a further part of a live response. All before it is sent, or `is_sending` tells."""
+        sent = self._chunk(piece.content)
+        if piece.is_last:
+            if not piece.is_cut:
+                sent += b"0\r\n\r\n" * self._requests[0].takes_chunks
+            self._is_last = piece.is_cut or not self._keeps_alive_after_live
+            self._requests.popleft()
+            self.is_live = False
+            self._began_at = self._moved_at = time.monotonic()
+        self._unsent = memoryview(bytes(self._unsent) + sent)
+        self.flush()
+
+    def _chunk(self, content: bytes) -> bytes:
+        """A part of a body as HTTP/1.1 sends it (RFC 9112, 7.1). The empty one would be the end."""
+        if not self._requests[0].takes_chunks or not content:
+            return content
+        return b"%x\r\n%b\r\n" % (len(content), content)
+
     def flush(self) -> None:
         """Send as much as the system takes."""
         try:
@@ -176,8 +214,8 @@ class Connection:
         except OSError:  # there is nothing, or the client has left
             return False
 
-    def _send(self, response: GatewayResponse, keeps_alive: bool) -> None:
-        self._is_last = not keeps_alive
+    def _send(self, response: GatewayResponse, keeps_alive: bool, is_whole: bool = True) -> None:
+        self._is_last = is_whole and not keeps_alive
         named = [("Date", _date(int(time.time()))), *response.headers]
         if not keeps_alive:
             named.append(("Connection", "close"))
@@ -306,7 +344,8 @@ class Connection:
         if not target.startswith("/"):
             target = AUTHORITY.sub("", target)
         request = GatewayRequest(self._method, target, self._headers, bytes(self._body))
-        self._requests.append(_Whole(request, keeps_alive))
+        takes_chunks = self._parser.get_http_version() != "1.0"
+        self._requests.append(_Whole(request, keeps_alive, takes_chunks))
 
 
 @lru_cache(1)

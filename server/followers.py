@@ -19,7 +19,7 @@ from db.scope import Scope
 from handlers.http.waiting import Found, Wait
 
 from .connection import Connection
-from .gateway import Gateway, GatewayRequest, GatewayResponse, Parked
+from .gateway import Gateway, GatewayRequest, GatewayResponse, Parked, Piece
 
 WATCH_SECONDS = 0.1
 
@@ -36,6 +36,9 @@ class Followers:
         self._parked: dict[Connection, Parked] = {}
         self._of: dict[Topic, dict[Connection, None]] = defaultdict(dict)
         self._woken: dict[Connection, None] = {}  # in the order in which they look
+        # Live ones that look now and then wait on, and those of them whose topic changed meanwhile.
+        self._looking: dict[Connection, Topic] = {}
+        self._missed: set[Connection] = set()
         self._changed: deque[set[Topic]] = deque()  # from any thread
         # By topic and `Wait.key`: what was found since the topic changed.
         self._found: dict[Topic, dict[object, Found]] = {}
@@ -63,7 +66,15 @@ class Followers:
         if isinstance(parked.wait.topic, Scope):
             self._numbers.append(parked.wait.version)
         self._has_new = True
-        if self._is_ending:
+        is_cut = self._is_ending and parked.wait.ends_with_server
+        is_due = parked.wait.until <= time.monotonic() or connection in self._missed
+        if is_cut or is_due:
+            self._woken[connection] = None
+        self.leave(connection)
+
+    def rouse(self, connection: Connection) -> None:
+        """Let it look, though nothing was told."""
+        if connection in self._parked:
             self._woken[connection] = None
 
     def take(self, connection: Connection) -> Parked:
@@ -74,10 +85,17 @@ class Followers:
         del self._of[topic][connection]
         if not self._of[topic]:
             del self._of[topic]
+        if parked.wait.is_live:
+            self._looking[connection] = topic
         return parked
 
+    def leave(self, connection: Connection) -> None:
+        """It looks no longer."""
+        self._looking.pop(connection, None)
+        self._missed.discard(connection)
+
     def end(self) -> None:
-        """From now on nobody waits."""
+        """From now on nobody waits, but for those who are told an answer."""
         self._is_ending = True
         self._woken |= dict.fromkeys(self._parked)
 
@@ -85,7 +103,7 @@ class Followers:
 
     def hear(self, topics: set[Topic]) -> None:
         """These have changed. Any thread may call this."""
-        if topics and self._of:
+        if topics and (self._of or self._looking):
             self._changed.append(topics)
             self._wake_loop()
 
@@ -95,6 +113,7 @@ class Followers:
             for topic in self._changed.popleft():
                 self._found.pop(topic, None)
                 self._woken |= self._of.get(topic, {})
+                self._missed |= {each for each, its in self._looking.items() if its == topic}
 
     def next(self) -> Connection | None:
         """Who is to look first."""
@@ -102,22 +121,27 @@ class Followers:
             self._found = {
                 topic: found for topic, found in self._found.items() if topic in self._of
             }
-        return next(iter(self._woken), None)
+        while (first := next(iter(self._woken), None)) is not None and first.is_sending:
+            del self._woken[first]  # it looks when its client has taken what it was sent
+        return first
 
     def like(self, parked: Parked) -> list[Connection]:
         """The others that are to look, and would find the same."""
         return [
             connection
             for connection in self._of.get(parked.wait.topic, {})
-            if connection in self._woken and self._parked[connection].wait.key == parked.wait.key
+            if connection in self._woken
+            and not connection.is_sending
+            and self._parked[connection].wait.key == parked.wait.key
         ]
 
-    def look(self, request: GatewayRequest, parked: Parked) -> GatewayResponse | None:
-        """The response to a request that was taken. None if it has to wait on.
+    def look(self, request: GatewayRequest, parked: Parked) -> GatewayResponse | Piece | None:
+        """The response to a request, or a part of it. None if it has to wait on.
 
         Any thread may call this.
         """
-        if self._is_ending or parked.wait.has_ended():
+        is_cut = self._is_ending and parked.wait.ends_with_server
+        if is_cut or parked.wait.has_ended():
             return self._gateway.give_up(parked)
         return self._gateway.resume(request, parked, self._body)
 

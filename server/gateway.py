@@ -10,6 +10,7 @@ from chalice.app import Chalice
 from chalice.config import Config
 from chalice.local import LambdaEventConverter, LocalGateway, RouteMatcher
 
+from handlers.http.endpoint import NEWS
 from handlers.http.headers import REQUEST_ID
 from handlers.http.logs import log
 from handlers.http.middleware import failure
@@ -40,10 +41,22 @@ class GatewayResponse(NamedTuple):
 
 
 class Parked(NamedTuple):
-    """A request that waits for news, with the response that it gets if none comes."""
+    """A request that waits for news, with the response that it gets if none comes.
+
+    If the wait is live, this is the beginning of the response.
+    """
 
     response: GatewayResponse
     wait: Wait
+
+
+class Piece(NamedTuple):
+    """A further part of a live response, and whether it is the last one."""
+
+    parked: Parked
+    content: bytes
+    is_last: bool
+    is_cut: bool = False  # it ends before all was told, as the client shall see
 
 
 class _EventConverter(LambdaEventConverter):
@@ -77,12 +90,16 @@ class Gateway:
     def waits_for(self, request: GatewayRequest) -> str | None:
         """What else than the database the request may wait for, as its endpoint says."""
         route = self._route(request.target)
-        entry = None if route is None else self._routes[route].get(request.method)
-        return entry.view_function.endpoint.waits_for if entry is not None else None
+        if route is None:
+            return None
+        is_head = request.method == "HEAD"
+        entry = self._routes[route].get("GET" if is_head else request.method)
+        waits_for = entry.view_function.endpoint.waits_for if entry is not None else None
+        return None if is_head and waits_for == NEWS else waits_for
 
     def answer_or_park(self, request: GatewayRequest) -> GatewayResponse | Parked:
         """The response, unless the request has to wait for news."""
-        place = Parking()
+        place = Parking(is_flushed=True)
         token = parking.set(place)
         try:
             response = self.respond(request)
@@ -116,9 +133,11 @@ class Gateway:
 
     def resume(
         self, request: GatewayRequest, parked: Parked, look: Callable[[Wait], str | None]
-    ) -> GatewayResponse | None:
-        """The response to a request that waits. None if nothing is new."""
+    ) -> GatewayResponse | Piece | None:
+        """The response to a request that waits, or a part of it. None if nothing is new."""
         kept, wait = parked
+        if wait.is_live:
+            return self._next_piece(request, parked, look)
         try:
             body = look(wait)
         except Exception as error:
@@ -126,17 +145,37 @@ class Gateway:
         else:
             if body is None:
                 return None
-            content = body.encode()
+            content = (wait.head + body).encode()
             headers = [pair for pair in kept.headers if pair[0] != "Content-Length"]
             headers.append(("Content-Length", str(len(content))))
             response = GatewayResponse(kept.status, headers, content)
         wait.log(response.status)
         return response
 
+    def _next_piece(
+        self, request: GatewayRequest, parked: Parked, look: Callable[[Wait], str | None]
+    ) -> GatewayResponse | Piece | None:
+        """The status is told already. So what goes wrong ends the response, and a client that asks
+        again is told of it.
+        """
+        try:
+            body = look(parked.wait)
+            content = None if body is None else body.encode()
+        except Exception as error:
+            self.failed(request, error, parked.response)  # for the log
+            return self.give_up(parked)
+        if content is None:
+            return None
+        if is_last := parked.wait.has_ended():
+            parked.wait.log(parked.response.status)
+        return Piece(parked, content, is_last)
+
     @staticmethod
-    def give_up(parked: Parked) -> GatewayResponse:
-        """The response to a request that waits no longer."""
+    def give_up(parked: Parked) -> GatewayResponse | Piece:
+        """The response to a request that waits no longer, or the end of one that is live."""
         parked.wait.log(parked.response.status)
+        if parked.wait.is_live:
+            return Piece(parked, b"", is_last=True, is_cut=not parked.wait.ends_with_server)
         return parked.response
 
     def failed(

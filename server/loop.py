@@ -5,11 +5,11 @@ together they read a third of what one of them reads alone. So the loop answers 
 another. In each turn it answers those that are there: first the ones that read, then the ones that
 write, with one commit for all of these (`db.engine.group_commit`). Their answers leave after it.
 
-The loop waits for nothing but connections. A request that waits for a model has a thread, and so
-has one that reads, if others have locked the file. If they write, one thread waits for their lock
-with all requests that write. With a database server, all requests have threads. A request that
-waits for news is put aside (`followers`): those whose conversation has changed look after all
-others were answered.
+The loop waits for nothing but connections. A request that waits for a model has a thread. So has
+one that takes long, such as a search, and one that reads, if others have locked the file. If they
+write, one thread waits for their lock with all requests that write. With a database server, all
+requests have threads. A request that waits for news is put aside (`followers`): those whose
+conversation has changed look after all others were answered.
 """
 
 import selectors
@@ -24,14 +24,17 @@ from functools import partial
 from db.engine.database import WouldWait, database, keeps_connection, may_wait, release
 from db.engine.notices import listen, unlisten
 from db.errors import Unavailable
-from handlers.http.endpoint import MODEL, NEWS
+from handlers.http.aside import is_working
+from handlers.http.endpoint import MODEL, NEWS, SCAN
 from handlers.http.logs import log
 
 from .connection import Connection
 from .followers import WATCH_SECONDS, Followers
-from .gateway import Gateway, GatewayRequest, GatewayResponse, Parked
+from .gateway import Gateway, GatewayRequest, GatewayResponse, Parked, Piece
 from .threads import Threads
 from .writes import GROUP_REQUESTS, Writes
+
+Result = GatewayResponse | Parked | Piece
 
 POLL_SECONDS = 0.5  # until an idle loop calls `on_turn` again
 NO_FILE_SECONDS = 0.02  # until a loop without a free file descriptor accepts again
@@ -39,6 +42,7 @@ NO_FILE_SECONDS = 0.02  # until a loop without a free file descriptor accepts ag
 # this, if there were none.
 FOLLOWERS_SHARE = 0.25
 FOLLOWERS_SECONDS = 0.001
+SCANNING_THREADS = 2  # at most, for requests that take long: more would slow each other down
 LOOKING_THREADS = 8  # at most, where a look waits for a database server
 WAITING_THREADS = 256  # at most, that wait for a lock; further requests get a 503
 EXPIRE_SECONDS = 1.0  # between two looks at who is late
@@ -73,11 +77,13 @@ class Loop:
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._with_request: dict[Connection, None] = {}  # in the order of their requests
         # By threads.
-        self._answered: deque[tuple[Connection, GatewayResponse | Parked]] = deque()
+        self._answered: deque[tuple[Connection, Result]] = deque()
         self._writes = Writes(gateway, self._hand_over)
         self._followers = Followers(gateway, self._wake)
         self._asking: dict[Connection, None] = {}  # for news, and not yet looked
         self._looking = threading.Semaphore(LOOKING_THREADS)
+        self._scans: deque[Connection] = deque()  # whose requests wait for one of these threads
+        self._scanning = threading.Semaphore(SCANNING_THREADS)
         self._is_watching = False  # a thread is
         self._expired_at = time.monotonic()  # when late connections were looked for
         self._threads = Threads("aside")
@@ -116,7 +122,7 @@ class Loop:
 
     def _is_at_work(self) -> bool:
         at_hand = self._with_request or self._asking or self._followers or self._aside
-        return bool(at_hand) or self._is_sending()
+        return bool(at_hand) or is_working() or self._is_sending()
 
     def _turn(self, patience: float) -> None:
         if self._with_request or self._asking:
@@ -132,11 +138,14 @@ class Loop:
                     self._send_answered()
                 else:
                     self._accept_all(key.fileobj)  # type: ignore[arg-type]
+            elif events & selectors.EVENT_WRITE:
+                self._do(connection, connection.flush)
+                if not connection.is_sending:
+                    self._followers.rouse(connection)
             elif connection in self._followers:
                 self._interrupt(connection)
             elif connection not in self._asking:  # these are answered before more of them is read
-                is_writable = events & selectors.EVENT_WRITE
-                self._do(connection, connection.flush if is_writable else connection.receive)
+                self._do(connection, connection.receive)
         started = time.monotonic()
         answered = self._answer()
         if self._asking or self._followers:
@@ -186,13 +195,17 @@ class Loop:
         """See what a connection needs next: to be closed, answered, written to or read from."""
         if not connection.is_open:
             self._with_request.pop(connection, None)
+            if connection in self._followers:
+                self._gateway.give_up(self._followers.take(connection))
+            self._followers.leave(connection)
             self._selector.unregister(connection.socket)
             connection.socket.close()
             return
         wanted = selectors.EVENT_WRITE if connection.is_sending else selectors.EVENT_READ
         if self._selector.get_key(connection.socket).events != wanted:
             self._selector.modify(connection.socket, wanted, connection)
-        if connection.request is not None and not connection.is_sending:
+        is_busy = connection.is_sending or connection.is_live
+        if connection.request is not None and not is_busy:
             self._with_request[connection] = None
 
     # --- Answering
@@ -209,6 +222,9 @@ class Loop:
                 self._asking[connection] = None
             elif waits_for == MODEL or not _reads_a_file():
                 self._answer_aside(connection)
+            elif waits_for == SCAN:
+                self._take_aside([connection])
+                self._scans.append(connection)
             elif request.method in SAFE_METHODS:
                 reading.append(connection)
             else:
@@ -220,6 +236,8 @@ class Loop:
                 self._wait_aside(connection, lock)
         for start in range(0, len(writing), GROUP_REQUESTS):
             self._write(writing[start : start + GROUP_REQUESTS])
+        while self._scans and self._scanning.acquire(blocking=False):
+            self._start(partial(self._scan, self._scans.popleft()))
         return len(reading) + len(writing)
 
     def _send(self, connection: Connection, response: GatewayResponse) -> None:
@@ -257,12 +275,14 @@ class Loop:
                 return
 
     def _next_to_look(self) -> tuple[Connection, Parked | None]:
-        connection = self._followers.next()
-        if connection is not None:
-            return connection, self._followers.take(connection)
-        connection = next(iter(self._asking))
-        del self._asking[connection]
-        return connection, None
+        """Who asks comes first, since live followers look again and again."""
+        if self._asking:
+            connection = next(iter(self._asking))
+            del self._asking[connection]
+            return connection, None
+        woken = self._followers.next()
+        assert woken is not None  # noqa: S101 - there is one of either
+        return woken, self._followers.take(woken)
 
     def _watch(self) -> None:
         has_new = self._followers.begin_watch()
@@ -297,19 +317,33 @@ class Loop:
         self._looking.release()
         self._wake()
 
-    def _finish(self, connection: Connection, result: GatewayResponse | Parked) -> None:
-        """Send the response, or let the request wait."""
-        if isinstance(result, Parked):
-            self._followers.park(connection, result)
-        else:
+    def _finish(self, connection: Connection, result: Result) -> None:
+        """Send the response or a part of it, or let the request wait."""
+        if isinstance(result, GatewayResponse):
             self._send(connection, result)
+            return
+        if isinstance(result, Piece):
+            parked, is_last = result.parked, result.is_last
+            self._do(connection, connection.go_on, result)
+        else:
+            parked, is_last = result, False
+            if parked.wait.is_live and not connection.is_live:
+                self._do(connection, connection.begin, parked.response)
+            elif parked.wait.is_live:
+                self._look_at(connection)
+        if is_last:
+            self._followers.leave(connection)
+        elif connection.is_open:
+            self._followers.park(connection, parked)
+        else:
+            self._gateway.give_up(parked)
 
     def _interrupt(self, connection: Connection) -> None:
         """A client of which something comes while its request waits: it waits no longer.
 
         It sends its next request, or it leaves.
         """
-        self._send(connection, self._gateway.give_up(self._followers.take(connection)))
+        self._finish(connection, self._gateway.give_up(self._followers.take(connection)))
 
     # --- Time
 
@@ -331,12 +365,17 @@ class Loop:
         self._take_aside([connection])
         self._start(partial(self._answer_each, [(connection, parked)]))
 
+    def _scan(self, connection: Connection) -> None:
+        self._answer_each([(connection, None)])
+        self._scanning.release()
+        self._wake()
+
     def _answer_each(self, together: list[tuple[Connection, Parked | None]]) -> None:
         for connection, parked in together:
             self._hand_over([(connection, self._result(connection, parked))])
         release()
 
-    def _result(self, connection: Connection, parked: Parked | None) -> GatewayResponse | Parked:
+    def _result(self, connection: Connection, parked: Parked | None) -> Result:
         """The response, or what the request waits with."""
         request = _request_of(connection)
         if parked is None:
@@ -344,13 +383,18 @@ class Loop:
         try:
             return self._followers.look(request, parked) or parked
         except Exception as error:
-            return self._gateway.failed(request, error, parked.response)
+            failed = self._gateway.failed(request, error, parked.response)
+            return self._gateway.give_up(parked) if parked.wait.is_live else failed
 
     def _wait_aside(
         self, connection: Connection, lock: WouldWait, parked: Parked | None = None
     ) -> None:
         """Let a thread answer a request that has to wait for a lock, if not too many do so."""
-        if self._aside < WAITING_THREADS:
+        if parked is not None and parked.wait.is_live:  # it looks again soon
+            parked.wait.until = time.monotonic() + WATCH_SECONDS
+            self._followers.park(connection, parked)
+            return
+        if self._aside - len(self._scans) < WAITING_THREADS:
             self._answer_aside(connection, parked)
             return
         busy = Unavailable(f"{self._aside} requests wait already: {lock.__cause__}")
@@ -372,7 +416,7 @@ class Loop:
             finally:
                 may_wait.reset(token)
 
-    def _hand_over(self, answered: Iterable[tuple[Connection, GatewayResponse | Parked]]) -> None:
+    def _hand_over(self, answered: Iterable[tuple[Connection, Result]]) -> None:
         """Give answers to the loop, which sends them."""
         self._answered.extend(answered)
         self._wake()

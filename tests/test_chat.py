@@ -200,8 +200,9 @@ def test_the_answer_may_be_stopped_meanwhile(
         messages.edit(EVERYTHING, conversation_id, id, status=status)
 
     answer = in_mid_answer(chat, model, conversation_id, stop)
-    problem = assert_problem(answer, 409, "stream-finished")
-    assert problem["message_status"] == status
+    assert answer.status == 200
+    shown = answer.json["assistant_message"]
+    assert (shown["content"], shown["status"]) == ("Hel", status)
     assert stored(conversation_id)[1] == ("assistant", "Hel", status)
 
 
@@ -240,7 +241,7 @@ def test_a_retry_after_the_server_died_finds_the_part_that_came(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as dying:
-        dying.setattr("handlers.llm.turns._answer", die)
+        dying.setattr("handlers.llm.turns.answer", die)
         with pytest.raises(KeyboardInterrupt):
             chat(headers=KEY)
     assert_problem(chat(headers=KEY), 409, "request-in-progress")
@@ -367,3 +368,88 @@ def test_a_chat_in_an_unknown_conversation_asks_no_model(api: Api, model: ModelS
 )
 def test_a_chat_that_is_invalid_is_refused(api: Api, body: object):
     assert_problem(api.post(CHAT, body), 422, "invalid")
+
+
+def call(id: str, *arguments: str) -> list[dict[str, Any]]:
+    """The pieces in which a model sends a call of `weather`."""
+    first = {"index": 0, "id": id, "type": "function", "function": {"name": "weather"}}
+    rest = [{"index": 0, "function": {"arguments": piece}} for piece in arguments]
+    return [{"tool_calls": [piece]} for piece in (first, *rest)]
+
+
+TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
+
+
+def test_a_model_calls_a_tool_and_answers_with_its_result(
+    chat: Chat, api: Api, model: ModelServer, conversation_id: str
+):
+    def script(reply: Reply) -> None:
+        reply.begin().say("Let me see.")
+        for piece in call("c1", '{"city":', ' "Zürich"}'):
+            reply.delta(**piece)
+        reply.done()
+
+    model.script = script
+    fields = {"tools": TOOLS, "tool_choice": "auto", "model": "large"}
+    answer = chat("How is the weather?", **fields).json["assistant_message"]
+    asked = model.asked[0].body
+    assert {name: asked[name] for name in fields} == fields
+    arguments = '{"city": "Zürich"}'
+    assert (answer["content"], answer["status"]) == (
+        [
+            {"type": "text", "text": "Let me see."},
+            {"type": "tool_call", "id": "c1", "name": "weather", "arguments": arguments},
+        ],
+        "completed",
+    )
+    result = {"role": "tool", "content": "22 °C", "metadata": {"tool_call_id": "c1"}}
+    place = f"/api/v1/conversations/{conversation_id}/messages"
+    result_id = api.post(place, result).json["id"]
+    model.script = hello
+    body = {"conversation_id": conversation_id, "parent_id": result_id, "tools": TOOLS}
+    last = api.post("/api/v1/chat", body).json["assistant_message"]
+    assert (last["content"], last["parent_id"]) == ("Hello, world", result_id)
+    told = model.asked[1].body["messages"]
+    function = {"name": "weather", "arguments": arguments}
+    assert told == [
+        {"role": "user", "content": "How is the weather?"},
+        {
+            "role": "assistant",
+            "content": "Let me see.",
+            "tool_calls": [{"id": "c1", "type": "function", "function": function}],
+        },
+        {"role": "tool", "content": "22 °C", "tool_call_id": "c1"},
+    ]
+
+
+def test_a_follower_is_told_of_a_call(chat: Chat, model: ModelServer, conversation_id: str):
+    def script(reply: Reply) -> None:
+        reply.begin()
+        for piece in call("c1", "{}"):
+            reply.delta(**piece)
+        reply.done()
+
+    model.script = script
+    answer = chat(headers={"Accept": "text/event-stream"}, tools=TOOLS)
+    reader = Reader()
+    reader.receive(answer.body)
+    parts = [{"type": "tool_call", "id": "c1", "name": "weather", "arguments": "{}"}]
+    assert [*reader.texts.values()][1] == (parts, "completed")
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        {"tool_calls": [{"index": "0"}]},
+        {"tool_calls": [{"id": 5}]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": 1}}]},
+        {"tool_calls": 1},
+        {"content": 1},
+    ],
+    ids=str,
+)
+def test_a_call_that_makes_no_sense_is_a_failure(
+    chat: Chat, model: ModelServer, conversation_id: str, piece: dict[str, Any]
+):
+    model.script = lambda reply: reply.begin().say("Hel").delta(**piece).done()
+    assert_failed(chat(tools=TOOLS), conversation_id, "Hel")

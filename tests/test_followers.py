@@ -24,6 +24,7 @@ from db.scope import EVERYTHING
 from db.settings import settings
 from handlers.events import EventsWait
 from handlers.http.logs import log
+from server.connection import Connection
 from server.followers import Followers
 from server.gateway import Gateway, GatewayRequest, GatewayResponse, Parked
 
@@ -330,15 +331,17 @@ def test_a_batch_of_a_long_history_follows_without_waiting(api: Api, path: str, 
 
 
 @pytest.fixture
-def stale(either_store: Store) -> Followers:
+def stale(either_store: Store) -> Iterator[Followers]:
     """One follower that began to wait after the notice that it waits for."""
     id = conversations.start(EVERYTHING, PROJECT).id
     wait = EventsWait(EVERYTHING, id, 0, 20)
     wait.learn(wait.look())
     messages.append(EVERYTHING, id, [Draft("user", "Hello")])
     followers = Followers(Gateway(app, Config()), lambda: None)
-    followers.park(object(), Parked(GatewayResponse(200, [], b""), wait))  # type: ignore[arg-type]
-    return followers
+    near, far = socket.socketpair()
+    with near, far:
+        followers.park(Connection(near), Parked(GatewayResponse(200, [], b""), wait))
+        yield followers
 
 
 def test_a_follower_that_missed_its_notice_is_found_by_the_watch(stale: Followers):

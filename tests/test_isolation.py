@@ -53,6 +53,7 @@ OUTSIDERS = {
     "edit_message": GONE,
     "delete_message": GONE,
     "append_to_message": GONE,
+    "stop_conversation": GONE,
     "follow_conversation": GONE,
     "chat": GONE,
     "list_changes": Told("other-project", "changes"),

@@ -17,10 +17,12 @@ from chalice.config import Config
 from chalice.local import LocalDevServer
 
 from app import app
+from db import search
 from handlers.http.logs import log
 from server import install
 from server.gateway import Gateway, GatewayRequest
 from server.local import LocalServer
+from server.loop import SCANNING_THREADS
 
 from .support.clients import Api, assert_problem, open_api
 from .support.local_server import eventually, serving, threads_aside
@@ -291,3 +293,29 @@ def test_a_failure_while_a_follower_looks_is_a_500_and_the_server_goes_on(
         api.post(f"{path}/messages", {"role": "user", "content": "Hi"})
         assert_problem(following.result(PATIENCE), 500, "internal")
     assert api.get("/health").status == 200
+
+
+def test_searches_hold_up_nobody(port: int, monkeypatch: pytest.MonkeyPatch):
+    ends, begun = threading.Event(), []
+
+    def slow(*arguments: object) -> search.HitSlice:
+        begun.append(1)
+        assert ends.wait(PATIENCE)
+        return search.HitSlice([], None)
+
+    monkeypatch.setattr(search, "page_for", slow)
+    with ThreadPoolExecutor(6) as pool, open_api(port) as api:
+
+        def ask() -> int:
+            with open_api(port) as other:
+                return other.get("/api/v1/search", q="word").status
+
+        searches = [pool.submit(ask) for _ in range(6)]
+        try:
+            assert eventually(lambda: len(begun) == SCANNING_THREADS)
+            for _ in range(3):
+                assert api.get("/health").status == 200
+            assert len(begun) == SCANNING_THREADS  # more of them would slow each other down
+        finally:
+            ends.set()
+        assert [each.result(PATIENCE) for each in searches] == [200] * 6

@@ -48,7 +48,8 @@ JSON = "application/json"
 # Dart's and the browser's HTTP clients call a string text/plain.
 JSON_TYPES = frozenset({JSON, "text/json", "text/plain"})
 MAX_BODY_BYTES = 6_000_000  # Lambda's limit, the same everywhere
-NEWS, MODEL = "news", "model"  # what a request may wait for
+# What a request may wait for, or take long for.
+NEWS, MODEL, SCAN = "news", "model", "scan"
 
 # The request that Chalice is about to call a view for. The view that takes it answers it.
 pending_request: ContextVar[Request | None] = ContextVar("pending_request", default=None)
@@ -228,7 +229,8 @@ def endpoint(
     `sends` names the headers that its Reply may have. The first of `media_types` is what it answers
     unless its Reply names another; what is not JSON is text and is sent as it is. `problems` are
     those that its signature does not imply. `waits_for` says that a request may wait for something
-    else than the database: for NEWS (`waiting`) or for a MODEL. No other request waits for it then.
+    else than the database: for NEWS (`waiting`) or for a MODEL; or that it is a SCAN of many rows,
+    which takes long. No other request waits for it then.
     `if_known` is the status that its Reply has instead if what is sent was stored before.
     """
 

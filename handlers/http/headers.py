@@ -1,6 +1,7 @@
 """Every header that the service reads or sends. The checks, the OpenAPI document and the two lists
 of CORS are made from these tables."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -127,3 +128,12 @@ CORS = CORSConfig(
     expose_headers=list(RESPONSE_HEADERS),
     max_age=86_400,
 )
+
+
+def accepts(accept: str, media_type: str) -> bool:
+    """Whether an Accept header names a media type, and not to refuse it (RFC 9110, 12.5.1)."""
+    for each in accept.lower().split(","):
+        name, *parameters = (part.replace(" ", "") for part in each.split(";"))
+        if name == media_type:
+            return not any(re.fullmatch(r"q=0(\.0*)?", parameter) for parameter in parameters)
+    return False

@@ -7,6 +7,7 @@ from pydantic_core import to_json
 
 EVENT_STREAM = "text/event-stream"
 RETRY_MILLISECONDS = 500  # until a browser's EventSource asks again
+HEAD = f"retry: {RETRY_MILLISECONDS}\n\n"  # of each response
 
 
 class ServerSentEvent(NamedTuple):
@@ -18,10 +19,8 @@ class ServerSentEvent(NamedTuple):
 
 
 def encode(events: Iterable[ServerSentEvent]) -> str:
-    """The body of a response that tells these events."""
-    told = [f"retry: {RETRY_MILLISECONDS}\n\n"]
-    told += [
+    """These events, as a part of a response's body."""
+    return "".join(
         f"id: {event.id}\nevent: {event.event}\ndata: {to_json(event.data).decode()}\n\n"
         for event in events
-    ]
-    return "".join(told)
+    )

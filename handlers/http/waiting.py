@@ -3,6 +3,9 @@
 A request that finds nothing new is put aside where the server can do that (`server/followers.py`):
 it holds no thread, and looks again when something was committed. Elsewhere, as on Lambda, its own
 thread waits and looks ten times a second.
+
+A live request does not end with the first news where the server can send parts of a response: what
+a look finds is a part of it, and then it waits on. Elsewhere it is as any other.
 """
 
 import time
@@ -10,47 +13,70 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
 from contextvars import ContextVar
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from db.engine.database import release
 from db.engine.notices import Topic
 
 # A look takes 0.1 ms, so a thread that waits takes 0.1 % of a core.
 POLL_SECONDS = 0.1
+# A live request ends then, and its client asks again: with a key that may be revoked by now, and
+# maybe of another worker.
+LIFE_SECONDS = 300
 
 
 class Found(NamedTuple):
     """What a look finds."""
 
-    body: str | None  # of the response. None: nothing is new
+    body: str | None  # of the response, behind its head. None: nothing is new
     version: int  # of what is waited for
     due_at: float = inf  # a moment of time.monotonic, when it has to look again, told or not
+    place: Any = None  # where a live request goes on
+    is_last: bool = False  # a live request ends with it
 
 
 class Wait(ABC):
-    """A request that waits for a topic. `key` is the same for those that would find the same."""
+    """A request that waits for a topic."""
 
-    def __init__(self, topic: Topic, key: Hashable, seconds: float) -> None:
+    head = ""  # how every response begins
+    ends_with_server = True  # else the server, when it ends in good order, waits for its end
+
+    def __init__(self, topic: Topic, seconds: float, is_live: bool = False) -> None:
         self.topic = topic
-        self.key = key
+        self.seconds = seconds  # of nothing new, after which it ends
+        self._dies_at = time.monotonic() + max(LIFE_SECONDS, seconds)
+        self.is_live = is_live
         self.version = 0  # of the topic at the last look
         self.until = self.deadline = time.monotonic() + seconds  # then it looks, if not before
         # Writes the request's line into the log, when it is answered with that status.
         self.log: Callable[[int], None] = lambda status: None
 
+    @property
+    @abstractmethod
+    def key(self) -> Hashable:
+        """It is the same for those that would find the same."""
+
     @abstractmethod
     def look(self) -> Found:
         """Raises ConversationNotFound, Unavailable."""
 
-    @abstractmethod
     def nothing(self) -> str:
-        """The body if nothing happens to the end."""
+        """The body, behind its head, if nothing happens to the end."""
+        return ""
 
     def learn(self, found: Found) -> str | None:
-        """Take what was found, by this look or by one with the same key. Return the body."""
+        """Take what was found, by this look or by one with the same key. Return its body."""
         self.version = found.version
+        if self.is_live and found.body is not None:
+            self.go_on(found.place)
+            until = min(time.monotonic() + self.seconds, self._dies_at)
+            self.deadline = -inf if found.is_last else until
         self.until = min(self.deadline, found.due_at)
         return found.body
+
+    def go_on(self, place: Any) -> None:
+        """A live request was told of all up to a place."""
+        raise NotImplementedError
 
     def has_ended(self) -> bool:
         return time.monotonic() >= self.deadline
@@ -61,6 +87,9 @@ class Parking:
 
     wait: Wait | None = None
 
+    def __init__(self, is_flushed: bool = False) -> None:
+        self.is_flushed = is_flushed  # parts of the response are sent as they come
+
 
 # Set while a server that can put a request aside answers it.
 parking: ContextVar[Parking | None] = ContextVar("parking", default=None)
@@ -69,15 +98,17 @@ parking: ContextVar[Parking | None] = ContextVar("parking", default=None)
 def body_of(wait: Wait) -> str:
     """The response's body, as soon as there is news or the wait has ended.
 
-    If the server puts the request aside, it is the body in case that nothing happens.
+    If the server puts the request aside, it is the body in case that nothing happens, or the first
+    part of what is told live.
     """
-    body = wait.learn(wait.look())
     place = parking.get()
-    if body is None and place is not None and not wait.has_ended():
+    wait.is_live = wait.is_live and place is not None and place.is_flushed
+    body = wait.learn(wait.look())
+    if place is not None and (body is None or wait.is_live) and not wait.has_ended():
         place.wait = wait
-        return wait.nothing()
+        return wait.head + (wait.nothing() if body is None else body)
     while body is None and not wait.has_ended():
         release()
         time.sleep(min(POLL_SECONDS, max(0, wait.deadline - time.monotonic())))
         body = wait.learn(wait.look())
-    return wait.nothing() if body is None else body
+    return wait.head + (wait.nothing() if body is None else body)

@@ -2,13 +2,20 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, suppress
+from typing import Any, NamedTuple
 
 from db import context, idempotency_keys, messages, streams, turns
 from db.chat_messages import ChatMessage
+from db.chat_parts import Call
 from db.engine.database import release
-from db.errors import RequestInProgress
+from db.errors import (
+    ConversationNotFound,
+    MessageNotFound,
+    RequestInProgress,
+    StreamFinished,
+)
 from db.idempotency_keys import Claim, Outcome
 from db.messages import Draft
 from db.models import COMPLETED, IN_PROGRESS, INCOMPLETE, MessageRow
@@ -17,7 +24,10 @@ from db.settings import settings
 from db.turns import Begun
 
 from . import client, echo
-from .client import ModelError
+from .client import Line, ModelError, Options
+
+NO_OPTIONS = Options()
+_lines: dict[str, Line] = {}  # of the answers that this process writes, by their ids
 
 log = logging.getLogger("confab")
 
@@ -28,32 +38,26 @@ class Turn(NamedTuple):
     question: MessageRow
     answer: MessageRow
     failure: str | None  # one sentence: why the answer is incomplete
-    is_replayed: bool
-    is_regenerated: bool  # the question was there, and this is another answer to it
 
 
-def take(scope: Scope, conversation_id: str, question: Draft, claim: Claim | None = None) -> Turn:
-    """Say something in a conversation, and store the model's answer while it arrives.
+def take(scope: Scope, conversation_id: str, question: Draft, claim: Claim | None = None) -> Begun:
+    """Say something in a conversation, and open the model's answer. `answer` writes it.
 
-    When the model fails, the question and the part of the answer that came stay stored. The two
-    messages and the `claim` commit together. So a retry finds them by their ids, whatever became of
-    the first request, and asks no model again. So does one with the `client_id` of the question.
-    Raises as `turns.begin` does, IdempotencyKeyReused, RequestInProgress; and MessageNotFound or
-    StreamFinished if somebody deletes or ends the answer meanwhile.
+    The two messages and the `claim` commit together. So a retry finds them by their ids, whatever
+    became of the first request, and asks no model again. So does one with the `client_id` of the
+    question. Raises as `turns.begin` does, IdempotencyKeyReused, RequestInProgress.
     """
-    begun = _once(claim, lambda: turns.begin(scope, conversation_id, question))
-    return _finish(scope, conversation_id, begun, is_regenerated=False)
+    return _once(claim, lambda: turns.begin(scope, conversation_id, question))
 
 
 def retake(
     scope: Scope, conversation_id: str, question_id: str, claim: Claim | None = None
-) -> Turn:
-    """Let the model answer a question once more, beside the answers that it has.
+) -> Begun:
+    """Open another answer to a question, beside those that it has.
 
     As `take`. Raises as `turns.begin_again` does.
     """
-    begun = _once(claim, lambda: turns.begin_again(scope, conversation_id, question_id))
-    return _finish(scope, conversation_id, begun, is_regenerated=True)
+    return _once(claim, lambda: turns.begin_again(scope, conversation_id, question_id))
 
 
 def _once(claim: Claim | None, begin: Callable[[], Begun]) -> Begun:
@@ -69,47 +73,92 @@ def _once(claim: Claim | None, begin: Callable[[], Begun]) -> Begun:
     return begun._replace(is_known=is_replayed or begun.is_known)
 
 
-def _finish(scope: Scope, conversation_id: str, begun: Begun, is_regenerated: bool) -> Turn:
-    """Ask the model, unless an earlier request did, and return what is stored then."""
-    question_id, answer_id, is_replayed = begun
-    failure = None if is_replayed else _answer(scope, conversation_id, question_id, answer_id)
-    question = messages.find(scope, conversation_id, question_id)
-    answer = messages.find(scope, conversation_id, answer_id)
+def read(scope: Scope, conversation_id: str, begun: Begun, failure: str | None = None) -> Turn:
+    """What is stored of a turn. `failure` is what `answer` returned, if this request called it.
+
+    Raises RequestInProgress if another one is still answering, and MessageNotFound if somebody has
+    deleted the question or the answer.
+    """
+    question = messages.find(scope, conversation_id, begun.question_id)
+    answer = messages.find(scope, conversation_id, begun.answer_id)
     if answer.status == IN_PROGRESS:
         raise RequestInProgress(
             "The first request for this question is still being answered: follow /events."
         )
-    if answer.status == INCOMPLETE and failure is None:
+    if begun.is_known and answer.status == INCOMPLETE:
         failure = "The model did not answer to the end when this was asked first."
-    return Turn(question, answer, failure, is_replayed, is_regenerated)
+    return Turn(question, answer, failure)
 
 
-def ask(history: Sequence[ChatMessage]) -> Iterator[str]:
-    """The model's answer to a conversation, piece by piece as it arrives.
+def ask(history: Sequence[ChatMessage], options: Options, line: Line) -> Generator[str | Call]:
+    """The model's answer to a conversation, piece by piece as it arrives, and then its calls.
 
     Raises ModelError at any point. What was yielded before is good.
     """
-    pieces = echo.ask(history) if settings().chat_base_url is None else client.ask(history)
-    return map(_storable, pieces)
+    model: Any = echo if settings().chat_base_url is None else client
+    with closing(model.ask(history, options, line)) as pieces:
+        for piece in pieces:
+            yield _storable(piece) if isinstance(piece, str) else Call(*map(_storable, piece))
 
 
-def _answer(scope: Scope, conversation_id: str, question_id: str, message_id: str) -> str | None:
-    """Write the model's answer into the message. Returns why it is incomplete, if it is."""
-    told = context.read(
-        scope, conversation_id, settings().chat_context_tokens, leaf=question_id
-    ).messages
-    length = 0
-    release()  # a server of rows has fewer connections than may wait for a model
+def hang_up(answer_ids: Sequence[str]) -> None:
+    """Let go of the models that write these answers in this process. Others hear of it when they
+    have a next piece.
+    """
+    for id in answer_ids:
+        if (line := _lines.get(id)) is not None:
+            line.cut()
+
+
+def answer(
+    scope: Scope, conversation_id: str, begun: Begun, options: Options = NO_OPTIONS
+) -> str | None:
+    """Ask the model, and store its answer while it arrives. Returns why it failed, if it did.
+
+    What came before it failed stays stored. If the model calls tools, the answer's content becomes
+    a list of parts. If somebody ends or deletes the answer meanwhile, the model is hung up on with
+    its next piece.
+    """
+    length, text, calls, line = 0, "", [], Line()
+    _lines[begun.answer_id] = line
+
+    def write(piece: str, status: str | None = None) -> None:
+        nonlocal length
+        streams.append(scope, conversation_id, begun.answer_id, length, piece, status)
+        length += len(piece)
+        release()  # a server of rows has fewer connections than may wait for a model
+
     try:
-        for piece in ask(told):
-            streams.append(scope, conversation_id, message_id, length, piece)
-            length += len(piece)
-            release()
-    except ModelError as error:
-        log.warning("%s", error, exc_info=error.__cause__)
-        streams.append(scope, conversation_id, message_id, length, "", INCOMPLETE)
-        return str(error)
-    streams.append(scope, conversation_id, message_id, length, "", COMPLETED)
+        told = context.read(
+            scope, conversation_id, settings().chat_context_tokens, leaf=begun.question_id
+        ).messages
+        release()
+        try:
+            with closing(ask(told, options, line)) as pieces:
+                for piece in pieces:
+                    if isinstance(piece, Call):
+                        calls.append(piece)
+                    else:
+                        text += piece
+                        write(piece)
+        except ModelError as error:
+            log.warning("%s", error, exc_info=error.__cause__)
+            write("", INCOMPLETE)
+            return str(error)
+        if calls:
+            parts = [{"type": "text", "text": text}] * bool(text)
+            parts += [{"type": "tool_call", **call._asdict()} for call in calls]
+            turns.finish_with_parts(scope, conversation_id, begun.answer_id, length, parts)
+        else:
+            write("", COMPLETED)
+    except (StreamFinished, ConversationNotFound, MessageNotFound):
+        log.info("The answer %s was ended or deleted before its end.", begun.answer_id)
+    except Exception:
+        with suppress(Exception):  # else a writer that is silent ends it
+            write("", INCOMPLETE)
+        raise
+    finally:
+        del _lines[begun.answer_id]
     return None
 
 

@@ -1,5 +1,6 @@
 """Tests streams, the events that readers follow, and `/api/v1/chat`."""
 
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -139,3 +140,54 @@ def test_a_chat_answers_with_events_on_request(api: Api, conversation: dict[str,
     reader = Reader()
     reader.receive(answer.body)
     assert [status for _, status in reader.texts.values()] == ["completed", "completed"]
+
+
+def test_stop_ends_what_is_being_written(
+    api: Api, path: str, message: dict[str, Any], append: Callable[..., Any]
+):
+    append(0, "Hel")
+    assert api.post(f"{path}/stop").status == 204
+    stopped = api.get(f"{path}/messages/{message['id']}").json
+    assert (stopped["content"], stopped["status"]) == ("Hel", "incomplete")
+    problem = assert_problem(append(3, "lo"), 409, "stream-finished")
+    assert problem["message_status"] == "incomplete"
+    assert api.post(f"{path}/stop").status == 204
+
+
+def test_a_live_reader_is_told_of_all_that_happened(
+    api: Api, path: str, append: Callable[..., Any]
+):
+    append(0, "Hello", status="completed")
+    answer = api.get(f"{path}/events", live="true", wait=0.3)
+    assert answer.headers["content-type"] == "text/event-stream"
+    assert answer.body == api.get(f"{path}/events").body
+    reader = Reader()
+    reader.receive(answer.body)
+    assert [*reader.texts.values()] == [("Hello", "completed")]
+
+
+@pytest.mark.parametrize("content", ["Hello", "Hello there, how are you?"])
+def test_a_chat_is_answered_with_the_events_of_its_turn(api: Api, path: str, content: str):
+    body = {"conversation_id": path.rpartition("/")[2], "content": content}
+    answer = api.post("/api/v1/chat", body, headers={"Accept": "text/event-stream"})
+    reader = Reader()
+    kinds = [event.event for event in reader.receive(answer.body)]
+    assert [*reader.texts.values()] == [(content, "completed")] * 2
+    # A server that sends parts tells a piece when it comes. Others tell all of them together.
+    assert [kind for kind in kinds if kind != "delta"] == ["message", "message", "done"]
+    if " " not in content:
+        assert timeless(answer.body) == timeless(api.get(f"{path}/events").body)
+
+
+def timeless(body: bytes) -> bytes:
+    """A message that was told when it was opened has changed since."""
+    return re.sub(rb'"updated_at":"[^"]*"', b"", body)
+
+
+def test_a_repeated_question_is_told_its_answer(api: Api, path: str):
+    body = {"conversation_id": path.rpartition("/")[2], "content": "Hello", "client_id": "1"}
+    first, second = (
+        api.post("/api/v1/chat", body, headers={"Accept": "text/event-stream"}) for _ in range(2)
+    )
+    assert second.headers["idempotent-replayed"] == "true"
+    assert timeless(second.body) == timeless(first.body)
