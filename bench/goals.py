@@ -229,6 +229,15 @@ GOALS: tuple[Goal, ...] = (
         "≤",
         2,
     ),
+    *(
+        Goal(f"live answers, 1 at once, {label}: p50 in ms", f"live: {measured}", "≤", bound)
+        for label, measured, bound in (
+            ("who asked", "local, 1, asker", 5),
+            ("a follower in the same process", "local, 1, follower", 5),
+            ("a follower in any of two", "production, 1, follower", 60),
+            ("the first piece", "local, 1, first", 30),
+        )
+    ),
     Goal(
         f"{unsearched.APPEND}: against the code before search",
         f"unsearched: {unsearched.APPEND}",
