@@ -31,6 +31,9 @@ BATCH_ROWS = 200  # rows read at a time
 BATCH_CODE_POINTS = 1_000_000  # in the events of one batch, or in one message that is longer
 
 
+_CONTENT = MessageRow._fields.index("content")
+
+
 class ConversationEvent(NamedTuple):
     """One event. `position` is how far a reader is after it.
 
@@ -72,10 +75,11 @@ def after(scope: Scope, conversation_id: str, position: int) -> list[Conversatio
 def _after(conversation: ConversationRow, position: int) -> list[ConversationEvent]:
     seen = position if position <= conversation.version else 0
     while seen < conversation.version:
-        born = MessageRow.decoded(_born(conversation.id, seen, BATCH_ROWS))
+        born, has_more = _first_of(_born(conversation.id, seen, BATCH_ROWS))
         changes = [EventRow._make(row) for row in _changes(conversation.id, seen, BATCH_ROWS)]
         # Behind the end of a list that was cut, the other one would have gaps.
-        cut = [rows[-1].position for rows in (born, changes) if len(rows) == BATCH_ROWS]
+        lists = ((born, has_more), (changes, len(changes) == BATCH_ROWS))
+        cut = [rows[-1].position for rows, is_cut in lists if is_cut]
         horizon = min(cut, default=conversation.version)
         events = _events(
             seen,
@@ -87,6 +91,19 @@ def _after(conversation: ConversationRow, position: int) -> list[ConversationEve
             return batch
         seen = horizon  # something later superseded all of it
     return []
+
+
+def _first_of(found: Any) -> tuple[list[MessageRow], bool]:
+    """As many rows as fill a batch, and whether there may be more. The others are not read."""
+    rows: list[tuple[Any, ...]] = []
+    size = 0
+    for row in found:
+        rows.append(row)
+        size += len(row[_CONTENT])
+        if size > BATCH_CODE_POINTS:
+            found.close()
+            return MessageRow.decoded(rows), True
+    return MessageRow.decoded(rows), len(rows) == BATCH_ROWS
 
 
 def _events(
