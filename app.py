@@ -20,6 +20,7 @@ from handlers import (
     streams,
     trash,
 )
+from handlers.ai_sdk import chat as ai_sdk_chat
 from handlers.http import logs
 from handlers.http.headers import CORS
 from handlers.http.middleware import serve
@@ -47,6 +48,7 @@ for module in (
     trash,
     search,
     projects,
+    ai_sdk_chat,
     service,
 ):
     app.register_blueprint(module.routes)

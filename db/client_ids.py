@@ -27,6 +27,11 @@ def find(conversation_id: str, client_id: str) -> ClientIdRow | None:
     return None if found is None else ClientIdRow._make(found)
 
 
+def give_up(conversation_id: str, client_id: str) -> None:
+    """Make the id free for another message. The caller holds the conversation's lock."""
+    _delete(conversation_id, client_id)
+
+
 _insert = insertion(ClientId, ClientIdRow._fields, unless_taken=True)
 
 
@@ -34,5 +39,13 @@ _insert = insertion(ClientId, ClientIdRow._fields, unless_taken=True)
 def _by_id(conversation_id: Any, client_id: Any) -> Any:
     """One client id."""
     return ClientId.select(*CLIENT_ID_COLUMNS).where(
+        ClientId.conversation_id == conversation_id, ClientId.client_id == client_id
+    )
+
+
+@prepared
+def _delete(conversation_id: Any, client_id: Any) -> Any:
+    """One client id."""
+    return ClientId.delete().where(
         ClientId.conversation_id == conversation_id, ClientId.client_id == client_id
     )

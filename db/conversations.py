@@ -1,6 +1,9 @@
 """Conversations: start, find, change and remove them; lock one to write to it."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cache
+from itertools import compress
 from typing import Any
 
 from peewee import SQL, fn
@@ -8,7 +11,7 @@ from peewee import SQL, fn
 from . import event_log, search_index, tags, tombstones
 from .change_numbers import next_number
 from .clock import new_id
-from .engine.database import database, query, statement, transaction, transaction_time
+from .engine.database import database, query, snapshot, statement, transaction, transaction_time
 from .engine.notices import notify
 from .engine.prepared import insertion, prepared, prepared_for_list
 from .errors import ConversationNotFound, Held, Invalid, KeyTaken, StalePrecondition
@@ -123,6 +126,20 @@ def refuse_large_metadata(row: ConversationRow) -> None:
 def by_key(scope: Scope, project_id: str, key: str) -> str | None:
     """The id of the conversation that the scope's user, or nobody, has under a key."""
     found = _by_key(project_id, scope.user_id or "", key).fetchone()
+    return found[0] if found else None
+
+
+@snapshot
+def named(scope: Scope, name: str) -> str | None:
+    """The id of the conversation that a client has under a name of its choice.
+
+    The name is the conversation's id, or else its key. Of several with that key, among those that
+    the scope covers, it is the oldest.
+    """
+    with suppress(ConversationNotFound):
+        return find(scope, name).id
+    owner = [value for value in scope if value is not None]
+    found = _oldest_by_key(*[value is not None for value in scope])(name, *owner).fetchone()
     return found[0] if found else None
 
 
@@ -326,6 +343,25 @@ def _by_key(project_id: Any, user_id: Any, key: Any) -> Any:
         Conversation.key.is_null(False),
         IS_KEPT,
     )
+
+
+@cache
+def _oldest_by_key(has_project: bool, has_user: bool) -> prepared:
+    """The oldest conversation with a key, in a project, of a user, or both."""
+
+    def build(key: Any, *owner: Any) -> Any:
+        columns = compress(
+            (Conversation.project_id, fn.COALESCE(Conversation.user_id, SQL("''"))),
+            (has_project, has_user),
+        )
+        query = Conversation.select(fn.MIN(Conversation.id)).where(
+            Conversation.key == key, Conversation.key.is_null(False), IS_KEPT
+        )
+        for column, value in zip(columns, owner, strict=True):
+            query = query.where(column == value)
+        return query
+
+    return prepared(build, 1 + has_project + has_user)
 
 
 @prepared_for_list

@@ -2,6 +2,7 @@
 
 from bisect import bisect
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -179,6 +180,49 @@ def _is_same_parent(draft: Draft, first: ClientIdRow, row: MessageRow | None) ->
         return first.parent_id is None
     was_sent = first.parent_id == (draft.parent_id or "")
     return was_sent or (row is not None and row.parent_id == draft.parent_id)
+
+
+@settled
+@transaction
+def append_beside(scope: Scope, conversation_id: str, message_id: str, draft: Draft) -> MessageRow:
+    """Append another version of a message, with the same parent. It takes over its client id.
+
+    Raises as `append_once` does, and MessageNotFound.
+    """
+    conversation = conversations.lock(scope, conversation_id)
+    row = _stored(conversation_id, message_id)
+    if row.client_id is not None:
+        version = conversation.version + 1
+        conversations.advance(conversation, version, conversation.last_message_id)
+        client_ids.give_up(conversation_id, row.client_id)
+        event_log.forget(conversation_id, message_id)
+        _forget_client_id(conversation_id, row.position, version)
+        event_log.record(EventRow(conversation_id, version, MESSAGE, message_id))
+    (beside,) = append(scope, conversation_id, [draft._replace(parent_id=row.parent_id)])
+    return beside
+
+
+def named(scope: Scope, conversation_id: str, name: str) -> MessageRow:
+    """The message that a client has under a name: its client id, or else its id.
+
+    Raises ConversationNotFound, MessageNotFound.
+    """
+    owner = client_ids.find(conversation_id, name)
+    if owner is not None:
+        with suppress(MessageNotFound):
+            return find(scope, conversation_id, owner.message_id)
+    return find(scope, conversation_id, name)
+
+
+def is_as_sent(row: MessageRow, draft: Draft) -> bool:
+    """Whether a stored message has the role and the content of a draft, or had when it was sent."""
+    if (_type_of(row.content), _encode(row.content)) == (
+        _type_of(draft.content),
+        _encode(draft.content),
+    ):
+        return row.role == draft.role
+    first = client_ids.find(row.conversation_id, row.client_id) if row.client_id else None
+    return first is not None and first.digest == _digest_of(draft)
 
 
 @settled
@@ -426,6 +470,14 @@ def _id_from(conversation_id: str, position: int) -> str:
     """The id of the first message from a position on, or what is greater than any id."""
     found = _first_from(conversation_id, position).fetchone()
     return str(found[0]) if found else AFTER_ALL_IDS
+
+
+@prepared
+def _forget_client_id(conversation_id: Any, position: Any, revision: Any) -> Any:
+    """A message without its client id."""
+    return Message.update(client_id=None, revision=revision).where(
+        Message.conversation_id == conversation_id, Message.position == position
+    )
 
 
 _insert = insertion(Message, [column.name for column in MESSAGE_COLUMNS])

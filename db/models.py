@@ -163,12 +163,13 @@ for _name, *_columns_of_index in (
             Conversation.user_id, *_columns_of_index, where=_HAS_USER & IS_KEPT, name=_name
         )
     )
-# A key is unique among the conversations of a user, or of nobody. No user has the empty name.
+# A key is unique among the conversations of a user, or of nobody. No user has the empty name. It
+# comes first, so that it is also found among those of all users and projects.
 Conversation.add_index(
     Conversation.index(
+        Conversation.key,
         Conversation.project_id,
         SQL("COALESCE(\"user_id\", '')"),
-        Conversation.key,
         where=Conversation.key.is_null(False) & IS_KEPT,
         unique=True,
         name="conversation_key",

@@ -31,7 +31,7 @@ class Settings(BaseModel):
     )
     require_api_key: bool = Field(
         default=True,
-        description="Whether the `/api/v1/…` routes need a key. The `/projects/…` routes always "
+        description="Whether the `/api/…` routes need a key. The `/projects/…` routes always "
         "do. The `dev` stage sets `false`.",
     )
     stream_timeout: float = Field(

@@ -140,13 +140,18 @@ def finish_silent(conversation_id: str) -> None:
 
 
 @transaction
-def stop(scope: Scope, conversation_id: str) -> list[str]:
-    """End all that is being written in a conversation as `incomplete`, and return the ids of it.
+def stop(scope: Scope, conversation_id: str, message_id: str | None = None) -> list[str]:
+    """End what is being written in a conversation as `incomplete`, whoever writes it.
 
-    The writers hear of it with their next piece: StreamFinished. Raises ConversationNotFound.
+    It is all of it, or one message. The writers hear of it with their next piece: StreamFinished.
+    Raises ConversationNotFound.
     """
     conversation = conversations.lock(scope, conversation_id)
-    stopped = _open_streams([conversation_id])
+    stopped = [
+        stream
+        for stream in _open_streams([conversation_id])
+        if message_id in (None, stream.message_id)
+    ]
     for stream in stopped:
         conversation = _finish(conversation, stream, INCOMPLETE)
     return [stream.message_id for stream in stopped]

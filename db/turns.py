@@ -31,7 +31,7 @@ def begin(scope: Scope, conversation_id: str, question: Draft) -> Begun:
     (row,), is_known = messages.append_once(scope, conversation_id, [question])
     if is_known:
         return Begun(row.id, _first_answer_to(row), is_known)
-    return Begun(row.id, _open_answer(scope, conversation_id, row.id))
+    return open_answer(scope, conversation_id, row.id)
 
 
 @transaction
@@ -50,7 +50,7 @@ def begin_again(scope: Scope, conversation_id: str, question_id: str) -> Begun:
             "is sent, too.",
             "parent_id",
         )
-    return Begun(question_id, _open_answer(scope, conversation_id, question_id))
+    return open_answer(scope, conversation_id, question_id)
 
 
 @transaction
@@ -72,10 +72,23 @@ def finish_with_parts(
     messages.edit(scope, conversation_id, answer_id, content=parts, status=COMPLETED)
 
 
-def _open_answer(scope: Scope, conversation_id: str, question_id: str) -> str:
+@transaction
+def open_answer(scope: Scope, conversation_id: str, question_id: str) -> Begun:
+    """Open an answer to a message, beside those that it has."""
     draft = Draft("assistant", "", IN_PROGRESS, parent_id=question_id)
     (row,) = messages.append(scope, conversation_id, [draft])
-    return row.id
+    return Begun(question_id, row.id)
+
+
+def newest_answer_to(scope: Scope, question: MessageRow) -> MessageRow | None:
+    """The newest of the answers to a question, if it has any."""
+    conversation_id, position = question.conversation_id, question.position
+    beside = _newest_child(conversation_id, position, position).fetchone()
+    behind = _behind(conversation_id, position).fetchone()
+    ids = [beside[0]] if beside is not None else []
+    if behind is not None and behind[1:] == ("assistant", None):
+        ids.append(behind[0])
+    return messages.find(scope, conversation_id, max(ids)) if ids else None
 
 
 def _first_answer_to(question: MessageRow) -> str:
@@ -96,4 +109,32 @@ def _at(conversation_id: Any, position: Any) -> Any:
     """The message at a position."""
     return Message.select(Message.id, Message.role, Message.parent).where(
         Message.conversation_id == conversation_id, Message.position == position
+    )
+
+
+@prepared
+def _newest_child(conversation_id: Any, parent: Any, position: Any) -> Any:
+    """The newest answer among the messages that name their parent by its position."""
+    return (
+        Message.select(Message.id)
+        .where(
+            Message.conversation_id == conversation_id,
+            Message.position > position,
+            Message.parent.is_null(False),
+            Message.parent == parent,
+            Message.role == "assistant",
+        )
+        .order_by(Message.position.desc())
+        .limit(1)
+    )
+
+
+@prepared
+def _behind(conversation_id: Any, position: Any) -> Any:
+    """The message that comes next by position."""
+    return (
+        Message.select(Message.id, Message.role, Message.parent)
+        .where(Message.conversation_id == conversation_id, Message.position > position)
+        .order_by(Message.position)
+        .limit(1)
     )

@@ -27,10 +27,10 @@ from .http.problems import (
     MODEL_FAILED,
     NO_MESSAGE,
     OFFSET_CONFLICT,
-    STREAM_FINISHED,
     Problem,
 )
 from .http.sse import EVENT_STREAM
+from .http.sse import HEADERS as HEADERS_OF_EVENTS
 from .http.types import ABSENT, Strict, Uuid
 from .http.waiting import body_of
 from .llm import turns
@@ -117,9 +117,10 @@ class Accept(Headers):
 @endpoint(
     media_types=(JSON, EVENT_STREAM),
     problems=(
-        *(NO_MESSAGE, OFFSET_CONFLICT, STREAM_FINISHED, MODEL_FAILED),
+        *(NO_MESSAGE, OFFSET_CONFLICT, MODEL_FAILED),
         *(CLIENT_ID_REUSED, MESSAGE_DELETED),
     ),
+    sends=tuple(HEADERS_OF_EVENTS),
     waits_for=MODEL,
 )
 def chat(
@@ -155,7 +156,8 @@ def chat(
         is_new = "content" in body.model_fields_set
         first = begun.question_id if is_new else begun.answer_id
         told = body_of(TurnWait(scope, conversation_id, first, begun.answer_id))
-        return Reply(told, extra, media_type=EVENT_STREAM)  # type: ignore[arg-type]
+        headers_of_events = {**HEADERS_OF_EVENTS, **extra}
+        return Reply(told, headers_of_events, media_type=EVENT_STREAM)  # type: ignore[arg-type]
     failure = None if begun.is_known else turns.answer(scope, conversation_id, begun, body.options)
     turn = turns.read(scope, conversation_id, begun, failure)
     if turn.failure is not None:

@@ -7,6 +7,7 @@ ended. A server that can send parts of a response stays with a `live` reader.
 import time
 from collections.abc import Hashable
 from math import inf
+from typing import Any
 
 from chalice.app import Blueprint
 from pydantic import Field
@@ -19,7 +20,7 @@ from db.settings import settings
 
 from .http import sse
 from .http.caller import AnyCaller
-from .http.endpoint import ANY, NEWS, endpoint
+from .http.endpoint import ANY, NEWS, Reply, endpoint
 from .http.headers import LAST_EVENT_ID, Headers
 from .http.sse import ServerSentEvent
 from .http.types import Strict, Uuid
@@ -38,6 +39,7 @@ class EventsWait(Wait):
     """A request that waits for the events of a conversation behind a position."""
 
     head = sse.HEAD
+    sign_of_life = sse.SIGN_OF_LIFE
 
     def __init__(
         self,
@@ -62,14 +64,22 @@ class EventsWait(Wait):
         if not found.events:
             return Found(None, found.version, silent_at)
         some, is_last = self.up_to_end(found.events)
-        place = some[-1].position
-        if place < found.version:  # there may be more
+        if some[-1].position < found.version:  # there may be more
             silent_at = 0
-        return Found(told(some), found.version, silent_at, place, is_last)
+        place = self.place_behind(some)
+        return Found(self.told(some), found.version, silent_at, place, is_last)
 
     def up_to_end(self, found: list[ConversationEvent]) -> tuple[list[ConversationEvent], bool]:
         """Those of the events that it is told, and whether these are the last ones."""
         return found, False
+
+    def told(self, some: list[ConversationEvent]) -> str:
+        """The part of the response that tells these events."""
+        return told(some)
+
+    def place_behind(self, some: list[ConversationEvent]) -> Any:
+        """Where it goes on when it was told these."""
+        return some[-1].position
 
     def learn(self, found: Found) -> str | None:
         scope, conversation_id, position = self._asked
@@ -77,7 +87,7 @@ class EventsWait(Wait):
             self._asked = (scope, conversation_id, 0)
         return super().learn(found)
 
-    def go_on(self, place: int) -> None:
+    def go_on(self, place: Any) -> None:
         scope, conversation_id, _ = self._asked
         self._asked = (scope, conversation_id, place)
 
@@ -101,10 +111,10 @@ class LastEventId(Headers):
 
 
 @routes.route("/api/v1/conversations/{conversation_id}/events", methods=["GET"], content_types=ANY)
-@endpoint(media_types=(sse.EVENT_STREAM,), waits_for=NEWS)
+@endpoint(media_types=(sse.EVENT_STREAM,), sends=tuple(sse.HEADERS), waits_for=NEWS)
 def follow_conversation(
     caller: AnyCaller, conversation_id: Uuid, query: FollowQuery, headers: LastEventId
-) -> str:
+) -> Reply[str]:
     """What happened after `Last-Event-ID`, as server-sent events.
 
     `message` has a message, `delta` `{message_id, offset, delta}`, `done` `{message_id, status,
@@ -118,7 +128,8 @@ def follow_conversation(
     asked = query.wait if query.wait is not None else MAX_WAIT_SECONDS * query.live
     seconds = min(asked, settings().max_wait)
     position = headers.last_event_id
-    return body_of(EventsWait(caller.scope, conversation_id, position, seconds, query.live))
+    body = body_of(EventsWait(caller.scope, conversation_id, position, seconds, query.live))
+    return Reply(body, sse.HEADERS.copy())
 
 
 def told(events: list[ConversationEvent]) -> str:

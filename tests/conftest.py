@@ -3,13 +3,14 @@
 import os
 from collections.abc import Callable, Iterator
 from functools import cache
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app import app
-from db import api_keys, conversations
+from db import api_keys, conversations, search_index, trash
 from db import clock as db_clock
 from db.engine.connect import Store
 from db.engine.database import database
@@ -80,6 +81,14 @@ def either_store(
 def no_trash(configure: Callable[..., None]) -> None:
     """What is deleted is purged at once."""
     configure(trash_days=0)
+
+
+@pytest.fixture
+def no_chores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No write does what others left: nothing is swept, and the search index stays as it is."""
+    for chore in (search_index.follow_if_due, trash.sweep_if_due):
+        monkeypatch.setattr(chore, "due_at", inf)
+        monkeypatch.setattr(chore, "_left", inf)
 
 
 @pytest.fixture

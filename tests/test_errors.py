@@ -127,6 +127,17 @@ def repeat_a_message_that_was_deleted(scene: Scene) -> Answer:
     return send_a_client_id(scene)
 
 
+def submit_what_was_deleted(scene: Scene, text: str = "Hello") -> Answer:
+    scene.send()
+    conversation_id = scene.world.conversation_id
+    for row in messages.page_for(EVERYTHING, conversation_id).rows:
+        if row.client_id is not None:
+            messages.remove(EVERYTHING, conversation_id, row.id)
+    database.close()
+    parts = [{"type": "text", "text": text}]
+    return scene.send_also(messages=[{"id": "1", "role": "user", "parts": parts}])
+
+
 def hold_the_conversation(scene: Scene) -> Answer:
     conversations.change(EVERYTHING, scene.world.conversation_id, is_held=True)
     database.close()
@@ -140,7 +151,7 @@ def append_to_a_finished_message(scene: Scene) -> Answer:
 
 
 def meddle_with_the_answer(scene: Scene, meddle: Callable[[str, str], object]) -> Answer:
-    def ask(history: object) -> Iterator[str]:
+    def ask(*asked: object) -> Iterator[str]:
         yield "Hel"
         id = scene.world.conversation_id
         meddle(id, str(conversations.find(EVERYTHING, id).last_message_id))
@@ -153,9 +164,9 @@ def meddle_with_the_answer(scene: Scene, meddle: Callable[[str, str], object]) -
 def repeat_while_the_first_runs(scene: Scene) -> Answer:
     answers = []
 
-    def ask(history: object) -> list[str]:
+    def ask(*asked: object) -> Iterator[str]:
         answers.append(scene.send_with(Idempotency_Key="k"))
-        return ["Hello"]
+        yield "Hello"
 
     scene.monkeypatch.setattr(turns, "ask", ask)
     assert scene.send_with(Idempotency_Key="k").status == 200
@@ -203,9 +214,6 @@ PROVOKE: dict[Kind, Callable[[Scene], Answer]] = {
 # A chat writes its own message, so these problems come from changes to that message.
 IN_CHAT: dict[Kind, Callable[[str, str], object]] = {
     problems.NO_MESSAGE: lambda *message: messages.remove(EVERYTHING, *message),
-    problems.STREAM_FINISHED: lambda *message: messages.edit(
-        EVERYTHING, *message, status="completed"
-    ),
     problems.OFFSET_CONFLICT: lambda *message: streams.append(EVERYTHING, *message, 3, "p!"),
 }
 
@@ -216,6 +224,14 @@ OF_ROUTES: dict[tuple[str, Kind], Callable[[Scene], Answer]] = {
     ("list_messages", problems.NO_MESSAGE): lambda scene: scene.send(branch=new_id()),
     ("get_context", problems.NO_MESSAGE): lambda scene: scene.send(leaf=new_id()),
     ("restore_conversation", problems.KEY_TAKEN): restore_what_has_a_key_that_is_taken,
+    # It begins one that is not there.
+    ("submit_to_chat", problems.NO_CONVERSATION): lambda scene: meddle_with_the_answer(
+        scene, lambda conversation_id, _: conversations.remove(EVERYTHING, conversation_id)
+    ),
+    ("submit_to_chat", problems.MESSAGE_DELETED): submit_what_was_deleted,
+    ("submit_to_chat", problems.CLIENT_ID_REUSED): lambda scene: submit_what_was_deleted(
+        scene, "Another text"
+    ),
     # It would create one that never existed.
     ("append_project_messages", problems.NO_CONVERSATION): lambda scene: scene.send(
         make_world(user_id="mallory")

@@ -4,25 +4,28 @@ import io
 import itertools
 import json
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 
 import peewee
 import pytest
 from chalice.app import RouteEntry
 
-from db import messages
+from db import messages, submissions
 from db.engine.database import database
 from db.engine.sqlite import SqliteStore
+from db.errors import Unavailable
 from db.messages import Draft
-from db.scope import EVERYTHING
+from db.scope import EVERYTHING, Scope
+from db.submissions import Submission
 from handlers.http import logs
 
 from .support.clients import Api, assert_problem
-from .support.world import ROUTES, SECRET, USER, dump, make_world, name_of, request_for
+from .support.world import PROJECT, ROUTES, SECRET, USER, dump, make_world, name_of, request_for
 
 WRITES = [route for route in ROUTES if route.method != "GET"]
 # A chat has several transactions, so that a failure keeps the question and the partial answer.
-IN_ONE_TRANSACTION = [route for route in WRITES if name_of(route) != "chat"]
+CHATS = ("chat", "submit_to_chat")
+IN_ONE_TRANSACTION = [route for route in WRITES if name_of(route) not in CHATS]
 RETRY = {"Idempotency-Key": "k"}
 
 
@@ -96,6 +99,7 @@ def break_at(number: int, patch: pytest.MonkeyPatch) -> list[str]:
     return broke
 
 
+@pytest.mark.usefixtures("no_chores")  # whose faults are not the request's
 @pytest.mark.parametrize("route", IN_ONE_TRANSACTION, ids=name_of)
 def test_a_write_that_fails_at_any_statement_leaves_nothing_behind(
     api: Api, route: RouteEntry, monkeypatch: pytest.MonkeyPatch
@@ -112,6 +116,29 @@ def test_a_write_that_fails_at_any_statement_leaves_nothing_behind(
         assert dump() == before
     assert answer.status < 300
     assert statement > 3  # the key, the lock, the write
+
+
+@pytest.mark.usefixtures("no_chores")
+@pytest.mark.parametrize("text", ["Hello", "Edited"])
+def test_a_submission_that_fails_at_any_statement_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch, text: str
+):
+    scope, name = Scope(PROJECT, USER), "a chat"
+    if text == "Edited":
+        first = Submission([Draft("user", "Hello", client_id="1")])
+        submissions.take(scope, name, PROJECT, first)
+    sent = Submission([Draft("user", text, client_id="1")], name="1")
+    before = dump()
+    for statement in itertools.count(1):
+        with monkeypatch.context() as patch:
+            broke = break_at(statement, patch)
+            with suppress(Unavailable):
+                submissions.take(scope, name, PROJECT, sent)
+        if not broke:
+            break
+        assert dump() == before
+    assert statement > 6
+    assert dump() != before
 
 
 def test_an_answer_that_lambda_cannot_carry_is_a_422_that_tells_what_to_do(

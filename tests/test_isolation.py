@@ -28,8 +28,8 @@ from .support.world import (
 class Told(NamedTuple):
     """The expected answers to another project's key, and to another user of the project.
 
-    An answer is a problem's slug, or the name of the list that is empty, or OWN if the request
-    creates a conversation of the outsider's own.
+    An answer is a problem's slug, or the name of the list that is empty, or NOTHING for a 204, or
+    OWN if the request creates a conversation of the outsider's own.
     """
 
     stranger: str
@@ -37,6 +37,7 @@ class Told(NamedTuple):
 
 
 OWN = "their own"
+NOTHING = "nothing to tell"
 GONE = Told("conversation-not-found", "conversation-not-found")
 OUTSIDERS = {
     "create_conversation": Told("other-project", OWN),
@@ -56,6 +57,10 @@ OUTSIDERS = {
     "stop_conversation": GONE,
     "follow_conversation": GONE,
     "chat": GONE,
+    "submit_to_chat": Told("other-project", OWN),
+    "load_chat": Told("messages", "messages"),
+    "resume_chat": Told(NOTHING, NOTHING),
+    "stop_chat": Told(NOTHING, NOTHING),
     "list_changes": Told("other-project", "changes"),
     "search_messages": Told("other-project", "results"),
     "list_trash": Told("other-project", "conversations"),
@@ -72,6 +77,11 @@ OUTSIDERS = {
 }
 PUBLIC = {"health", "openapi"}  # they show no stored data
 PRIVATE_ROUTES = [route for route in ROUTES if name_of(route) not in PUBLIC]
+KEYED_ROUTES = [
+    route
+    for route in PRIVATE_ROUTES
+    if route.method == "POST" and not route.view_function.endpoint.is_idempotent
+]
 every_private_route = pytest.mark.parametrize("route", PRIVATE_ROUTES, ids=name_of)
 
 
@@ -84,10 +94,15 @@ def key(project_id: str | None = None) -> str:
 def assert_told(answer: Answer, told: str, before: dict[str, list[Any]]) -> None:
     assert SECRET not in answer.body.decode()
     if told == OWN:
-        assert answer.json["messages"] == []
+        if answer.headers["content-type"] != "text/event-stream":
+            assert answer.json["messages"] == []
+        known = {row[0] for row in before["message"]}
+        assert [row for row in dump()["message"] if row[0] in known] == before["message"]
     else:
         assert dump() == before
-        if answer.status == 200:
+        if told == NOTHING:
+            assert (answer.status, answer.body) == (204, b"")
+        elif answer.status == 200:
             assert answer.json[told] == []
         else:
             assert_problem(answer, 403 if told == "other-project" else 404, told)
@@ -164,7 +179,7 @@ def test_another_users_conversation_answers_like_one_that_never_existed(
     assert told(world) == told(never)
 
 
-@pytest.mark.parametrize("route", [r for r in PRIVATE_ROUTES if r.method == "POST"], ids=name_of)
+@pytest.mark.parametrize("route", KEYED_ROUTES, ids=name_of)
 def test_an_idempotency_key_replays_no_other_callers_answer(api: Api, route: RouteEntry):
     request = request_for(route, make_world())
 
@@ -202,7 +217,7 @@ def test_an_open_stage_needs_no_key_for_api_v1_but_one_for_projects(
     configure(require_api_key="false")
     request = request_for(route, make_world())
     answer = request.send(api, headers={"X-API-Key": None, "X-User-Id": USER})
-    if route.uri_pattern.startswith("/api/v1/"):
+    if route.uri_pattern.startswith("/api/"):
         assert answer.status == route.view_function.endpoint.status
     else:
         assert_problem(answer, 401, "unauthenticated")

@@ -20,7 +20,7 @@ from handlers.http.logs import log
 from .support.clients import Api, assert_problem, open_api
 from .support.live import Live
 from .support.local_server import eventually, serving, threads_aside
-from .support.model_server import ModelServer, Reply
+from .support.model_server import ModelServer, Reply, Stepwise
 from .support.processes import append_messages, processes
 from .support.world import PROJECT
 
@@ -76,31 +76,6 @@ def chat(id: str, port: int) -> Iterator[Follow]:
     yield begin
     for live in opened:
         live.hang_up()
-
-
-class Stepwise:
-    """A model that says its next piece when it is told to, and `done` at the end."""
-
-    def __init__(self, *pieces: str) -> None:
-        self._pieces = pieces
-        self._moments = [threading.Event() for _ in range(len(pieces) + 1)]
-        self.was_hung_up_on = threading.Event()
-
-    def __call__(self, reply: Reply) -> None:
-        reply.begin()
-        try:
-            for piece, moment in zip(self._pieces, self._moments, strict=False):
-                reply.stall(moment).say(piece)
-            reply.stall(self._moments[-1]).done()
-        except OSError:
-            self.was_hung_up_on.set()
-
-    def step(self) -> None:
-        next(moment for moment in self._moments if not moment.is_set()).set()
-
-    def finish(self) -> None:
-        for moment in self._moments:
-            moment.set()
 
 
 @pytest.fixture

@@ -4,12 +4,11 @@ import re
 from collections.abc import Callable
 from functools import partial
 from itertools import product
-from math import inf
 
 import pytest
 from playhouse.test_utils import count_queries
 
-from db import api_keys, conversations, messages, search_index, trash
+from db import api_keys, conversations, messages, search_index
 from db.clock import new_id
 from db.engine.database import database
 from db.messages import Draft
@@ -42,12 +41,7 @@ FOUND_SO_FAR = {"SCAN run", "SCAN project", "SCAN asked"}
 CONVERSATIONS = "/api/v1/conversations"
 
 
-@pytest.fixture(autouse=True)
-def no_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No request does a chore that others left. The tests bring the search index up to date."""
-    for chore in (search_index.follow_if_due, trash.sweep_if_due):
-        monkeypatch.setattr(chore, "due_at", inf)
-        monkeypatch.setattr(chore, "_left", inf)
+pytestmark = pytest.mark.usefixtures("no_chores")  # the tests bring the search index up to date
 
 
 def use_everything(api: Api) -> None:
@@ -61,6 +55,7 @@ def use_everything(api: Api) -> None:
     filter_the_side_bar(api)
     branch_and_repeat(api)
     find_by_key(api)
+    use_ai_sdk(api)
     id = world.conversation_id
     for path in (CONVERSATIONS, f"/projects/{PROJECT}/conversations"):
         for query in (
@@ -184,6 +179,25 @@ def find_by_key(api: Api) -> None:
     api.post(CONVERSATIONS, {**body, "key": "desk"})
     place = f"/projects/{PROJECT}/conversations/{new_id()}/messages"
     assert api.post(place, {"messages": body["messages"]}).status == 201
+
+
+def use_ai_sdk(api: Api) -> None:
+    """Submit, repeat, edit and regenerate in a chat of the AI SDK."""
+    one, two = ({"role": "user", "parts": [{"type": "text", "text": t}]} for t in ("1", "2"))
+    for fields in (
+        {"message": {"id": "1", **one}},
+        {"message": {"id": "1", **one}},
+        {"message": {"id": "1", **two}},
+        {"messages": [{"id": "1", **one}, {"id": "2", **two}]},
+        {"messages": [{"id": "2", **two}], "trigger": "regenerate-message"},
+        {"trigger": "regenerate-message"},
+        {"trigger": "regenerate-message", "messageId": "1"},
+    ):
+        body = {"id": "desk", "project_id": PROJECT, **fields}
+        assert api.post("/api/chat", body).status == 200
+    for path in ("", "/stream"):
+        assert api.get(f"/api/chat/desk{path}").status == 200
+    assert api.post("/api/chat/desk/stop").status == 204
 
 
 def fill_the_side_bar(user_id: str) -> None:

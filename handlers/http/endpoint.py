@@ -82,6 +82,8 @@ class Endpoint:
         problems: tuple[Kind, ...],
         waits_for: str | None,
         if_known: int | None,
+        if_none: int | None,
+        is_idempotent: bool,
     ) -> None:
         self.function = function
         self.status = status
@@ -90,6 +92,8 @@ class Endpoint:
         self.problems = problems
         self.waits_for = waits_for
         self.if_known = if_known
+        self.if_none = if_none
+        self.is_idempotent = is_idempotent
         hints = get_type_hints(function, include_extras=True)
         returns = hints.pop("return")
         if get_origin(returns) is Reply:
@@ -161,10 +165,9 @@ class Endpoint:
             return self._render(self.function(**arguments, claim=claim))
         return respond_once(claim, lambda: self._render(self.function(**arguments)))
 
-    @staticmethod
-    def _claim(request: Request, caller: Caller) -> Claim | None:
+    def _claim(self, request: Request, caller: Caller) -> Claim | None:
         """What the request's Idempotency-Key stands for. Raises Problem 422."""
-        if request.method != "POST":
+        if request.method != "POST" or self.is_idempotent:
             return None
         key = request.headers.get(IDEMPOTENCY_KEY.name)
         return None if key is None else claim_of(request, caller, IDEMPOTENCY_KEY.checked(key))
@@ -223,6 +226,8 @@ def endpoint(
     problems: tuple[Kind, ...] = (),
     waits_for: str | None = None,
     if_known: int | None = None,
+    if_none: int | None = None,
+    is_idempotent: bool = False,
 ) -> Callable[[Callable[..., T]], Any]:
     """Make a typed function a Chalice view.
 
@@ -231,11 +236,16 @@ def endpoint(
     those that its signature does not imply. `waits_for` says that a request may wait for something
     else than the database: for NEWS (`waiting`) or for a MODEL; or that it is a SCAN of many rows,
     which takes long. No other request waits for it then.
-    `if_known` is the status that its Reply has instead if what is sent was stored before.
+    `if_known` is the status that its Reply has instead if what is sent was stored before, and
+    `if_none` if there is nothing to tell. A POST that `is_idempotent` may be repeated as it is: its
+    Idempotency-Key changes nothing.
     """
 
     def decorate(function: Callable[..., T]) -> Callable[..., T | Response]:
-        adapter = Endpoint(function, status, sends, media_types, problems, waits_for, if_known)
+        adapter = Endpoint(
+            function, status, sends, media_types, problems, waits_for, if_known, if_none,
+            is_idempotent,
+        )  # fmt: skip
 
         @wraps(function)
         def view(*args: Any, **kwargs: Any) -> T | Response:

@@ -109,16 +109,20 @@ def refuse_repeated(sent: Mapping[str, list[str]]) -> None:
 
 IDEMPOTENT_REPLAYED = "Idempotent-Replayed"
 REQUEST_ID = "X-Request-Id"
+UI_MESSAGE_STREAM = "x-vercel-ai-ui-message-stream"
 # What the service sends beside Content-Type and CORS's own, by name.
 RESPONSE_HEADERS = {
     "Accept": "The media type to send.",
+    "Cache-Control": "`no-cache` for a response whose parts are sent as they come.",
     "ETag": "The conversation's version, for If-Match and If-None-Match.",
     IDEMPOTENT_REPLAYED: "`true` if this is the answer to an earlier request with the same key.",
     "Link": 'The neighbouring pages, `rel="next"` and `rel="prev"` (RFC 8288).',
     "Location": "Where the new thing is.",
     "Retry-After": "Seconds to wait before the request is repeated.",
     "WWW-Authenticate": "How to say who is calling.",
+    "X-Accel-Buffering": "`no`: it tells nginx to pass on each part at once.",
     REQUEST_ID: "The request's id. The log has it, too.",
+    UI_MESSAGE_STREAM: "`v1`, the version of the AI SDK's UI message stream.",
 }
 REPLAYED = {IDEMPOTENT_REPLAYED: "true"}
 

@@ -84,7 +84,7 @@ def _describe(app: Chalice, require_api_key: bool) -> Json:
 
 
 def _tag(module: str) -> str:
-    return module.rpartition(".")[2]
+    return module.split(".")[1]  # a dialect has one for all of its modules
 
 
 def _purpose(module: str) -> str:
@@ -121,8 +121,13 @@ def _parameters(route: RouteEntry, endpoint: Endpoint) -> Iterator[Json]:
     if endpoint.authentication:
         user = endpoint.authentication.user_always and openapi_schemas.SignedOnUser
         yield from openapi_schemas.parameters("header", user or openapi_schemas.User)
-    if route.method == "POST":
+    if _takes_key(route):
         yield from openapi_schemas.parameters("header", openapi_schemas.Retry)
+
+
+def _takes_key(route: RouteEntry) -> bool:
+    """Whether an Idempotency-Key means something to the route."""
+    return route.method == "POST" and not route.view_function.endpoint.is_idempotent
 
 
 def _links(route: RouteEntry, routes: list[RouteEntry]) -> Json:
@@ -133,7 +138,11 @@ def _links(route: RouteEntry, routes: list[RouteEntry]) -> Json:
         for other in routes
         if other.uri_pattern.startswith(below)
     }
-    if route.method != "POST" or not of_thing:
+    if (
+        route.method != "POST"
+        or not of_thing
+        or route.view_function.endpoint.media_types[0] != JSON
+    ):
         return {}
     (thing,) = of_thing
     returns = route.view_function.endpoint.returns
@@ -155,7 +164,7 @@ def _links(route: RouteEntry, routes: list[RouteEntry]) -> Json:
 
 
 def _responses(route: RouteEntry, endpoint: Endpoint, of_bodies: Schemas) -> dict[str, Json]:
-    sent = [*endpoint.sends, *([IDEMPOTENT_REPLAYED] if route.method == "POST" else ())]
+    sent = [*endpoint.sends, *([IDEMPOTENT_REPLAYED] if _takes_key(route) else ())]
     success = _response(HTTPStatus(endpoint.status).phrase, sent)
     if endpoint.status != HTTPStatus.NO_CONTENT:
         of_json = of_bodies[endpoint, "serialization"]
@@ -167,6 +176,8 @@ def _responses(route: RouteEntry, endpoint: Endpoint, of_bodies: Schemas) -> dic
     if endpoint.if_known:
         known = "It was stored before, and is answered as it is now."
         responses[str(endpoint.if_known)] = {**success, "description": known}
+    if endpoint.if_none:
+        responses[str(endpoint.if_none)] = _response("There is nothing to tell.", ())
     if "If-None-Match" in _names(endpoint):
         responses["304"] = _response("It has not changed.", endpoint.sends)
     kinds = sorted(_kinds(route, endpoint), key=attrgetter("status"))
@@ -209,7 +220,7 @@ def _kinds(route: RouteEntry, endpoint: Endpoint) -> Iterator[Kind]:
         yield problems.REPEATED_HEADER  # elsewhere it is one of the "default"
         yield problems.PAYLOAD_TOO_LARGE
         yield problems.UNSUPPORTED_MEDIA_TYPE
-    if route.method == "POST":
+    if _takes_key(route):
         yield problems.IDEMPOTENCY_KEY_REUSED
         if endpoint.takes_claim:
             yield problems.REQUEST_IN_PROGRESS

@@ -56,7 +56,10 @@ class _Bodies(GenerateJsonSchema):
         return False
 
     def field_is_required(self, field: Any, total: bool) -> bool:
-        return self.mode == "serialization" or super().field_is_required(field, total)
+        is_dict = field["type"] == "typed-dict-field"  # a key of which may be left out
+        return (self.mode == "serialization" and not is_dict) or super().field_is_required(
+            field, total
+        )
 
 
 class _Parameters(_Bodies):

@@ -8,6 +8,9 @@ from pydantic_core import to_json
 EVENT_STREAM = "text/event-stream"
 RETRY_MILLISECONDS = 500  # until a browser's EventSource asks again
 HEAD = f"retry: {RETRY_MILLISECONDS}\n\n"  # of each response
+SIGN_OF_LIFE = ":\n\n"  # a comment
+# Else nginx, and others, keep the parts of a response until there are many.
+HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 class ServerSentEvent(NamedTuple):
@@ -16,6 +19,11 @@ class ServerSentEvent(NamedTuple):
     id: int
     event: str
     data: Any
+
+
+def encode_data(data: Iterable[Any]) -> str:
+    """Events that have nothing but data, as a part of a response's body."""
+    return "".join(f"data: {to_json(each).decode()}\n\n" for each in data)
 
 
 def encode(events: Iterable[ServerSentEvent]) -> str:

@@ -5,7 +5,8 @@ it holds no thread, and looks again when something was committed. Elsewhere, as 
 thread waits and looks ten times a second.
 
 A live request does not end with the first news where the server can send parts of a response: what
-a look finds is a part of it, and then it waits on. Elsewhere it is as any other.
+a look finds is a part of it, and then it waits on. Elsewhere it is as any other, or, if its
+response is of no use without its end, its thread gathers all parts.
 """
 
 import time
@@ -23,6 +24,9 @@ POLL_SECONDS = 0.1
 # A live request ends then, and its client asks again: with a key that may be revoked by now, and
 # maybe of another worker.
 LIFE_SECONDS = 300
+# A live response that has nothing to tell for so long has a sign of life: proxies drop a connection
+# that is silent, and a client that is gone is found.
+SIGN_OF_LIFE_SECONDS = 15.0
 
 
 class Found(NamedTuple):
@@ -39,15 +43,19 @@ class Wait(ABC):
     """A request that waits for a topic."""
 
     head = ""  # how every response begins
+    sign_of_life = ""  # a part that tells a live reader nothing
+    is_gathered = False  # where nothing is sent live, its body has all parts to the end
     ends_with_server = True  # else the server, when it ends in good order, waits for its end
 
     def __init__(self, topic: Topic, seconds: float, is_live: bool = False) -> None:
         self.topic = topic
         self.seconds = seconds  # of nothing new, after which it ends
         self._dies_at = time.monotonic() + max(LIFE_SECONDS, seconds)
+        self.gathered_seconds = seconds  # at most, where its parts are gathered
         self.is_live = is_live
         self.version = 0  # of the topic at the last look
         self.until = self.deadline = time.monotonic() + seconds  # then it looks, if not before
+        self._sign_due_at = time.monotonic() + SIGN_OF_LIFE_SECONDS
         # Writes the request's line into the log, when it is answered with that status.
         self.log: Callable[[int], None] = lambda status: None
 
@@ -67,12 +75,20 @@ class Wait(ABC):
     def learn(self, found: Found) -> str | None:
         """Take what was found, by this look or by one with the same key. Return its body."""
         self.version = found.version
-        if self.is_live and found.body is not None:
+        if not self.is_live:
+            self.until = min(self.deadline, found.due_at)
+            return found.body
+        body, now = found.body, time.monotonic()
+        if body is not None:
             self.go_on(found.place)
-            until = min(time.monotonic() + self.seconds, self._dies_at)
+            until = min(now + self.seconds, self._dies_at)
             self.deadline = -inf if found.is_last else until
-        self.until = min(self.deadline, found.due_at)
-        return found.body
+        elif now >= self._sign_due_at:
+            body = self.sign_of_life
+        if body:
+            self._sign_due_at = now + SIGN_OF_LIFE_SECONDS
+        self.until = min(self.deadline, found.due_at, self._sign_due_at)
+        return body
 
     def go_on(self, place: Any) -> None:
         """A live request was told of all up to a place."""
@@ -102,6 +118,8 @@ def body_of(wait: Wait) -> str:
     part of what is told live.
     """
     place = parking.get()
+    if place is None and wait.is_live and wait.is_gathered:
+        return wait.head + _gathered(wait)
     wait.is_live = wait.is_live and place is not None and place.is_flushed
     body = wait.learn(wait.look())
     if place is not None and (body is None or wait.is_live) and not wait.has_ended():
@@ -112,3 +130,17 @@ def body_of(wait: Wait) -> str:
         time.sleep(min(POLL_SECONDS, max(0, wait.deadline - time.monotonic())))
         body = wait.learn(wait.look())
     return wait.head + (wait.nothing() if body is None else body)
+
+
+def _gathered(wait: Wait) -> str:
+    """All parts of a live response in one, up to its end or until its time is over."""
+    end = time.monotonic() + wait.gathered_seconds
+    parts = []
+    while True:
+        parts.append(wait.learn(wait.look()) or "")
+        now = time.monotonic()
+        if wait.has_ended() or now >= end:
+            return "".join(parts)
+        if now < wait.until:
+            release()
+            time.sleep(min(POLL_SECONDS, end - now))

@@ -29,19 +29,22 @@ class Options(NamedTuple):
 
 
 class Line:
-    """The connection to a model, which another thread may cut."""
+    """The connection to a model, which another thread may end."""
 
     def __init__(self) -> None:
-        self._is_cut = False
+        self.is_hung_up = False  # nobody wants the answer any more
         self._connection: Any = None
 
     def connected(self, connection: Any) -> None:
         self._connection = connection
-        if self._is_cut:
+        if self.is_hung_up:
             self.cut()
 
+    def hang_up(self) -> None:
+        self.is_hung_up = True
+        self.cut()
+
     def cut(self) -> None:
-        self._is_cut = True
         if self._connection is not None:
             with suppress(OSError):  # it has ended by itself
                 self._connection.shutdown(socket.SHUT_RDWR)

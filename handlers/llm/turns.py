@@ -107,17 +107,21 @@ def hang_up(answer_ids: Sequence[str]) -> None:
     """
     for id in answer_ids:
         if (line := _lines.get(id)) is not None:
-            line.cut()
+            line.hang_up()
 
 
 def answer(
-    scope: Scope, conversation_id: str, begun: Begun, options: Options = NO_OPTIONS
+    scope: Scope,
+    conversation_id: str,
+    begun: Begun,
+    options: Options = NO_OPTIONS,
+    on_failure: Callable[[str], object] = lambda reason: None,
 ) -> str | None:
     """Ask the model, and store its answer while it arrives. Returns why it failed, if it did.
 
-    What came before it failed stays stored. If the model calls tools, the answer's content becomes
-    a list of parts. If somebody ends or deletes the answer meanwhile, the model is hung up on with
-    its next piece.
+    `on_failure` is told so before it is stored that the answer has ended. What came before it
+    failed stays stored. If the model calls tools, the answer's content becomes a list of parts. If
+    somebody ends or deletes the answer meanwhile, the model is hung up on with its next piece.
     """
     length, text, calls, line = 0, "", [], Line()
     _lines[begun.answer_id] = line
@@ -142,7 +146,10 @@ def answer(
                         text += piece
                         write(piece)
         except ModelError as error:
+            if line.is_hung_up:
+                return None
             log.warning("%s", error, exc_info=error.__cause__)
+            on_failure(str(error))
             write("", INCOMPLETE)
             return str(error)
         if calls:
@@ -154,6 +161,7 @@ def answer(
     except (StreamFinished, ConversationNotFound, MessageNotFound):
         log.info("The answer %s was ended or deleted before its end.", begun.answer_id)
     except Exception:
+        on_failure("The answer could not be stored to its end: ask again.")
         with suppress(Exception):  # else a writer that is silent ends it
             write("", INCOMPLETE)
         raise

@@ -17,12 +17,13 @@ class Follower(Reader):
         self.conversation_id = conversation_id
 
     def ask(self, wait: float = 0) -> bytes:
-        return follow_conversation(
+        reply = follow_conversation(
             Caller(EVERYTHING),
             self.conversation_id,
             FollowQuery(wait=wait),
             LastEventId(last_event_id=self.last_event_id),
-        ).encode()
+        )
+        return str(reply.body).encode()
 
     def look(self) -> list[str]:
         """Ask once, and return the kinds of the events that came."""

@@ -5,6 +5,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any, Self
@@ -51,6 +52,14 @@ class Live:
         while self.texts() != [*texts]:
             assert time.monotonic() < deadline, self.texts()
             time.sleep(0.005)
+
+    def wait_for_body(self, happens: Callable[[bytes], bool]) -> bytes:
+        """The body so far, as soon as it is as it should be."""
+        deadline = time.monotonic() + PATIENCE
+        while not happens(body := self.body):
+            assert time.monotonic() < deadline, body
+            time.sleep(0.005)
+        return body
 
     def end(self) -> bytes:
         """The body, when the server has ended it."""

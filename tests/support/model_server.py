@@ -127,3 +127,38 @@ class ModelServer:
                 """Print nothing."""
 
         return Handler
+
+
+class Stepwise:
+    """A model that says its next piece when it is told to, and `done` at the end."""
+
+    def __init__(self, *pieces: str) -> None:
+        self._pieces = pieces
+        self._moments = [threading.Event() for _ in range(len(pieces) + 1)]
+        self._is_cut = False
+        self.was_hung_up_on = threading.Event()
+
+    def __call__(self, reply: Reply) -> None:
+        reply.begin()
+        try:
+            for piece, moment in zip(self._pieces, self._moments, strict=False):
+                reply.stall(moment)
+                if self._is_cut:
+                    break
+                reply.say(piece)
+            reply.stall(self._moments[-1])
+            reply.cut() if self._is_cut else reply.done()
+        except OSError:
+            self.was_hung_up_on.set()
+
+    def step(self) -> None:
+        next(moment for moment in self._moments if not moment.is_set()).set()
+
+    def cut(self) -> None:
+        """Break the answer off where it is."""
+        self._is_cut = True
+        self.finish()
+
+    def finish(self) -> None:
+        for moment in self._moments:
+            moment.set()

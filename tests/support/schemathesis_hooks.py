@@ -20,6 +20,16 @@ REFUSALS = (
     "key differs from the path's",
     "bytes as JSON: send at most 16,384",
     "must be a UUIDv7 whose time is not in the future",
+    "the ids of messages must differ",
+    "messages and message cannot be combined",
+    # What these say depends on what is stored in the chat, or on the key.
+    "There is no question: send messages",
+    "The last message must be a user's",
+    "The last message has the id of one that is no question",
+    "Only a question can be answered again",
+    "messageId must name a message of this chat",
+    "Send a project_id, or a key of one project",
+    "cursor belongs to a list with another sort or filter",  # a link is inferred from its name
 )
 _keys = count(1)
 

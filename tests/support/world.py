@@ -8,7 +8,7 @@ from urllib.parse import quote
 from chalice.app import RouteEntry
 
 from app import app
-from db import conversations, messages
+from db import conversations, messages, streams
 from db.engine.database import database
 from db.messages import Draft
 from db.scope import EVERYTHING, Scope
@@ -29,6 +29,7 @@ class World(NamedTuple):
     conversation_id: str
     message_id: str
     key: str = "a key"
+    chat_id: str = "a chat"
 
 
 class Request(NamedTuple):
@@ -47,7 +48,7 @@ def make_world(project_id: str = PROJECT, user_id: str | None = USER) -> World:
     drafts = [Draft("user", SECRET), Draft("assistant", SECRET, "in_progress")]
     _, streaming = messages.append(scope, conversation.id, drafts)
     database.close()
-    return World(project_id, conversation.id, streaming.id)
+    return World(project_id, conversation.id, streaming.id, chat_id=conversation.id)
 
 
 # A valid body for each route that takes one. `request_for` fails for a route that is missing.
@@ -65,9 +66,17 @@ BODIES: dict[str, Callable[[World], Any]] = {
     "fork_conversation": lambda world: {"message_id": world.message_id},
     "append_project_messages": lambda world: {"messages": [{"role": "user", "content": "Hello"}]},
     "chat": lambda world: {"conversation_id": world.conversation_id, "content": "Hello"},
+    "submit_to_chat": lambda world: {
+        "id": world.chat_id,
+        "messages": [{"id": "1", "role": "user", "parts": [{"type": "text", "text": "Hello"}]}],
+        "project_id": world.project_id,
+    },
+    "stop_chat": lambda world: {"activeStreamId": world.message_id},
 }
 # Routes whose conversation has to be in the trash.
 OF_THE_TRASH = {"restore_conversation", "purge_conversation"}
+# Routes whose answer must have ended, where nobody writes it on.
+OF_AN_END = {"resume_chat"}
 # A query for each route whose tests need one.
 QUERIES: dict[str, Callable[[World], dict[str, Any]]] = {
     "list_conversations": lambda world: {"project_id": world.project_id},
@@ -88,6 +97,10 @@ def request_for(route: RouteEntry, world: World) -> Request:
     if name in OF_THE_TRASH:
         with suppress(Exception):  # a test may damage it, or ask for one that never existed
             conversations.remove(EVERYTHING, world.conversation_id)
+        database.close()
+    if name in OF_AN_END:
+        with suppress(Exception):
+            streams.stop(EVERYTHING, world.conversation_id)
         database.close()
     takes_body = route.view_function.endpoint.body_model is not None
     body = BODIES[name](world) if takes_body else None
