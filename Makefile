@@ -8,8 +8,9 @@ SERVES := $(VENV)/serves
 READY := $(VENV)/ready
 PRODUCTION := .venv-production
 BENCH := .venv-bench
+JS := tests/js/node_modules
 
-.PHONY: help serve serve-production test check check-rest format lint types docs readme package bench clean
+.PHONY: help serve serve-production test check check-rest js format lint types docs readme package bench clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -42,8 +43,15 @@ test: $(READY)  ## run all tests but those that take long or need a system packa
 
 check: test check-rest  ## run the whole gate, as CI does
 
-check-rest: lint types docs package  # the part of the gate that `test` leaves out
+check-rest: lint types docs package $(JS)/ready  # the part of the gate that `test` leaves out
 	$(BIN)/pytest -m system
+
+# The AI SDK's clients, which some of these tests run in Node.
+$(JS)/ready: tests/js/package.json
+	npm --prefix tests/js install --no-package-lock --no-audit --no-fund --loglevel=error
+	touch $@
+
+js: $(JS)/ready
 
 format: $(READY)  ## put the code into its one format
 	$(BIN)/ruff format .
@@ -74,4 +82,4 @@ bench: $(BENCH)/ready  ## measure everything and write bench/results.md (BENCH_F
 	$(BENCH)/bin/python -m bench $(BENCH_FLAGS)
 
 clean:  ## remove everything that make has made
-	rm -rf $(VENV) $(PRODUCTION) $(BENCH) build .chalice/deployments .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PRODUCTION) $(BENCH) $(JS) build .chalice/deployments .mypy_cache .pytest_cache .ruff_cache .hypothesis
