@@ -46,6 +46,9 @@ check: test check-rest  ## run the whole gate, as CI does
 check-rest: lint types docs package $(JS)/ready  # the part of the gate that `test` leaves out
 	$(BIN)/pytest -m system
 
+# npm has certificates of its own. A machine behind a proxy has further ones.
+export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
+
 # The AI SDK's clients, which some of these tests run in Node.
 $(JS)/ready: tests/js/package.json
 	npm --prefix tests/js install --no-package-lock --no-audit --no-fund --loglevel=error

@@ -68,12 +68,15 @@ class Live:
 
     def hang_up(self, reset: bool = False) -> None:
         sock = self.connection.sock
-        if sock is not None:
-            if reset:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR) if not reset else None
-            sock.close()
+        if sock is None:
+            return
+        if reset:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with suppress(OSError):  # the thread ends, and a reset is sent by the close
+            sock.shutdown(socket.SHUT_RD if reset else socket.SHUT_RDWR)
+        self.has_ended.wait(PATIENCE)
+        self.response.close()
+        self.connection.close()
 
     def __enter__(self) -> Self:
         return self

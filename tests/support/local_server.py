@@ -9,6 +9,7 @@ import pytest
 from chalice.config import Config
 from chalice.local import LocalDevServer
 
+import server.threads
 from app import app
 from server.gateway import Gateway
 from server.local import LocalServer
@@ -17,9 +18,12 @@ from .processes import PATIENCE
 
 
 @pytest.fixture
-def development(configure: Callable[..., None]) -> Iterator[LocalDevServer]:
+def development(
+    configure: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[LocalDevServer]:
     """A server on an open stage that accepts connections and does not answer."""
     configure(require_api_key="false")
+    monkeypatch.setattr(server.threads, "IDLE_SECONDS", 0.1)  # each test waits for its threads
     development = LocalDevServer(
         app, Config(), "127.0.0.1", 0, handler_cls=Gateway, server_cls=LocalServer
     )
