@@ -1,10 +1,10 @@
 """The search index: which texts it has, and how it follows what changes.
 
 An append does not touch it. Its own transaction would pay 80 µs and 35 KB of log for the index, and
-a batch of a hundred 40 µs and 2 KB each. So the index follows the feed of changes, in batches, and
-`search` looks through what is behind. `SearchProgress` is the place in the feed up to which it has
-everything; what has changed behind that place has it up to its `indexed_version`. Every change of a
-conversation notes this version, in the row that it writes anyway.
+in a batch of a hundred it pays 45 µs and 6 KB. So the index follows the feed of changes, in
+batches, and `search` looks through what is behind. `SearchProgress` is the place in the feed up to
+which it has everything; what has changed behind that place has it up to its `indexed_version`.
+Every change of a conversation notes this version, in the row that it writes anyway.
 
 Whoever writes brings the index up to date, after the write: after 100 writes or a second, up to 200
 messages at a time. What is deleted leaves the index in the same transaction. What is edited is

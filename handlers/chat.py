@@ -1,6 +1,5 @@
 """Chat: say something in a conversation and get a model's answer."""
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Self
@@ -9,14 +8,10 @@ from chalice.app import Blueprint
 from pydantic import Field, model_validator
 
 from db import messages
-from db.events import ConversationEvent
 from db.idempotency_keys import Claim
 from db.messages import Draft
-from db.models import DELETED, DONE, IN_PROGRESS, MESSAGE
-from db.scope import Scope
-from db.settings import settings
 
-from .events import EventsWait
+from .events import AnswerWait
 from .http.aside import aside
 from .http.caller import AnyCaller
 from .http.endpoint import ANY, JSON, MODEL, Reply, endpoint
@@ -80,35 +75,6 @@ class ChatResponse:
     assistant_message: MessageResponse
 
 
-class TurnWait(EventsWait):
-    """A request that is told the events of a turn, live if it can, until its answer has ended."""
-
-    ends_with_server = False
-
-    def __init__(self, scope: Scope, conversation_id: str, first_id: str, answer_id: str) -> None:
-        """`first_id` is the message with which it begins. Raises MessageNotFound."""
-        position = messages.find(scope, conversation_id, first_id).position - 1
-        # A writer that is silent for longer is gone, and then there is an end to be told.
-        seconds = settings().chat_timeout + settings().stream_timeout
-        super().__init__(scope, conversation_id, position, seconds, is_live=True)
-        self._answer_id = answer_id
-
-    @property
-    def key(self) -> Hashable:
-        return (super().key, self._answer_id)
-
-    def up_to_end(self, found: list[ConversationEvent]) -> tuple[list[ConversationEvent], bool]:
-        for index, event in enumerate(found):
-            if self._is_end(event):
-                return found[: index + 1], True
-        return found, False
-
-    def _is_end(self, event: ConversationEvent) -> bool:
-        if event.kind == MESSAGE:
-            return event.data.id == self._answer_id and event.data.status != IN_PROGRESS
-        return event.kind in (DONE, DELETED) and event.data["message_id"] == self._answer_id
-
-
 class Accept(Headers):
     accept: str = ACCEPT.field("")
 
@@ -155,7 +121,8 @@ def chat(
             aside(partial(turns.answer, scope, conversation_id, begun, body.options))
         is_new = "content" in body.model_fields_set
         first = begun.question_id if is_new else begun.answer_id
-        told = body_of(TurnWait(scope, conversation_id, first, begun.answer_id))
+        before = messages.find(scope, conversation_id, first).position - 1
+        told = body_of(AnswerWait(scope, conversation_id, before, begun.answer_id))
         headers_of_events = {**HEADERS_OF_EVENTS, **extra}
         return Reply(told, headers_of_events, media_type=EVENT_STREAM)  # type: ignore[arg-type]
     failure = None if begun.is_known else turns.answer(scope, conversation_id, begun, body.options)

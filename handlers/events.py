@@ -14,7 +14,15 @@ from pydantic import Field
 
 from db import events
 from db.events import ConversationEvent
-from db.models import CONVERSATION, MESSAGE
+from db.models import (
+    CONVERSATION,
+    DELETED,
+    DELTA,
+    DONE,
+    IN_PROGRESS,
+    INCOMPLETE,
+    MESSAGE,
+)
 from db.scope import Scope
 from db.settings import settings
 
@@ -90,6 +98,44 @@ class EventsWait(Wait):
     def go_on(self, place: Any) -> None:
         scope, conversation_id, _ = self._asked
         self._asked = (scope, conversation_id, place)
+
+
+class AnswerWait(EventsWait):
+    """A request that is told all behind a position until an answer ends, live if it can."""
+
+    ends_with_server = False
+
+    def __init__(self, scope: Scope, conversation_id: str, position: int, answer_id: str) -> None:
+        # A writer that is silent for longer is gone, and then there is an end to be told.
+        seconds = settings().chat_timeout + settings().stream_timeout
+        super().__init__(scope, conversation_id, position, seconds, is_live=True)
+        self.answer_id = answer_id
+
+    @property
+    def key(self) -> Hashable:
+        return (super().key, self.answer_id)
+
+    def up_to_end(self, found: list[ConversationEvent]) -> tuple[list[ConversationEvent], bool]:
+        for index, event in enumerate(found):
+            if self.is_of_answer(event) and status_at_end(event) is not None:
+                return found[: index + 1], True
+        return found, False
+
+    def is_of_answer(self, event: ConversationEvent) -> bool:
+        if event.kind == MESSAGE:
+            return bool(event.data.id == self.answer_id)
+        of_messages = (DELTA, DONE, DELETED)
+        return event.kind in of_messages and event.data["message_id"] == self.answer_id
+
+
+def status_at_end(event: ConversationEvent) -> str | None:
+    """With which status an event ends its message. None if it does not."""
+    if event.kind == DELETED:
+        return INCOMPLETE
+    if event.kind == DONE:
+        return str(event.data["status"])
+    is_end = event.kind == MESSAGE and event.data.status != IN_PROGRESS
+    return str(event.data.status) if is_end else None
 
 
 class FollowQuery(Strict):

@@ -341,7 +341,7 @@ def test_copies_at_the_same_moment_are_one(either_store: Store, model: ModelServ
         if not taken.turn.is_known:
             turns.answer(EVERYTHING, taken.conversation_id, taken.turn)
         answer = messages.find(EVERYTHING, taken.conversation_id, taken.turn.answer_id)
-        wait = wire.AnswerWait(EVERYTHING, answer)
+        wait = wire.PartsWait(EVERYTHING, answer)
         wait.gathered_seconds = 10
         body = body_of(wait)
         release()

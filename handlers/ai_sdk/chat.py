@@ -28,7 +28,7 @@ from ..http.sse import EVENT_STREAM
 from ..http.types import ABSENT, Id, Key, Strict, Uuid
 from ..http.waiting import body_of
 from ..llm import turns
-from .wire import HEADERS, AnswerWait, Failure, ShownMessage, UIMessage, shown
+from .wire import HEADERS, Failure, PartsWait, ShownMessage, UIMessage, shown
 
 routes = Blueprint(__name__)
 
@@ -129,7 +129,7 @@ def submit_to_chat(caller: AnyCaller, body: ChatSubmission) -> Reply[str]:
     taken = submissions.take(scope, body.id, project_id, body.submission())
     answer = messages.find(scope, taken.conversation_id, taken.turn.answer_id)
     failure = None if taken.turn.is_known else Failure()
-    wait = AnswerWait(scope, answer, failure)
+    wait = PartsWait(scope, answer, failure)
     wait.gathered_seconds = settings().chat_timeout
     if failure is not None:
         aside(
@@ -171,7 +171,7 @@ def resume_chat(caller: AnyCaller, chat_id: Key) -> Reply[str]:
     with suppress(ConversationNotFound, MessageNotFound):
         answer = _answer_to_tell(caller.scope, chat_id)
         if answer is not None:
-            wait = AnswerWait(caller.scope, answer)
+            wait = PartsWait(caller.scope, answer)
             wait.gathered_seconds = settings().max_wait
             return Reply(body_of(wait), HEADERS.copy())
     return Reply("", status=204)

@@ -15,19 +15,15 @@ from db.events import ConversationEvent
 from db.messages import Draft
 from db.models import (
     COMPLETED,
-    DELETED,
     DELTA,
-    DONE,
-    IN_PROGRESS,
     INCOMPLETE,
     MESSAGE,
     Content,
     MessageRow,
 )
 from db.scope import Scope
-from db.settings import settings
 
-from ..events import EventsWait
+from ..events import AnswerWait, status_at_end
 from ..http import sse
 from ..http.headers import UI_MESSAGE_STREAM
 from ..http.types import Key, Strict
@@ -129,31 +125,21 @@ class Failure:
         self.reason = reason
 
 
-class AnswerWait(EventsWait):
-    """A request that is told an answer from its beginning to its end, live if it can."""
+class PartsWait(AnswerWait):
+    """A request that is told an answer from its beginning to its end, in parts."""
 
     head = ""
     is_gathered = True
-    ends_with_server = False
 
     def __init__(self, scope: Scope, answer: MessageRow, failure: Failure | None = None) -> None:
         """`failure` is for whoever asked the model."""
-        # A writer that is silent for longer is gone, and then there is an end to be told.
-        seconds = settings().chat_timeout + settings().stream_timeout
-        super().__init__(scope, answer.conversation_id, answer.position - 1, seconds, is_live=True)
-        self._answer_id = answer.id
+        super().__init__(scope, answer.conversation_id, answer.position - 1, answer.id)
         self._failure = failure
         self._length: int | None = None  # of the text that was told. None before the start
 
     @property
     def key(self) -> Hashable:
-        return (super().key, self._answer_id, self._length, self._failure)
-
-    def up_to_end(self, found: list[ConversationEvent]) -> tuple[list[ConversationEvent], bool]:
-        for index, event in enumerate(found):
-            if self._is_of_answer(event) and _end_of(event) is not None:
-                return found[: index + 1], True
-        return found, False
+        return (super().key, self._length, self._failure)
 
     def told(self, some: list[ConversationEvent]) -> str:
         parts, _, is_ended = self._parts(some)
@@ -167,19 +153,13 @@ class AnswerWait(EventsWait):
         position, self._length = place
         super().go_on(position)
 
-    def _is_of_answer(self, event: ConversationEvent) -> bool:
-        if event.kind == MESSAGE:
-            return bool(event.data.id == self._answer_id)
-        of_messages = (DELTA, DONE, DELETED)
-        return event.kind in of_messages and event.data["message_id"] == self._answer_id
-
     def _parts(self, some: list[ConversationEvent]) -> tuple[list[Part], int | None, bool]:
         """The parts that tell these events, the length of the text then, and whether it ended."""
         parts: list[Part] = []
         length = self._length
-        for event in filter(self._is_of_answer, some):
+        for event in filter(self.is_of_answer, some):
             if length is None:
-                parts.append({"type": "start", "messageId": self._answer_id})
+                parts.append({"type": "start", "messageId": self.answer_id})
                 length = 0
             offset, text = _text_in(event)
             if unseen := text[max(0, length - offset) :]:
@@ -187,7 +167,7 @@ class AnswerWait(EventsWait):
                     parts.append({"type": "text-start", "id": TEXT_ID})
                 parts.append({"type": "text-delta", "id": TEXT_ID, "delta": unseen})
                 length = offset + len(text)
-            status = _end_of(event)
+            status = status_at_end(event)
             if status is not None:
                 if length > 0:
                     parts.append({"type": "text-end", "id": TEXT_ID})
@@ -212,13 +192,3 @@ def _text_in(event: ConversationEvent) -> tuple[int, str]:
     if event.kind == DELTA:
         return event.data["offset"], event.data["delta"]
     return 0, ""
-
-
-def _end_of(event: ConversationEvent) -> str | None:
-    """With which status an event ends its message. None if it does not."""
-    if event.kind == DELETED:
-        return INCOMPLETE
-    if event.kind == DONE:
-        return str(event.data["status"])
-    is_end = event.kind == MESSAGE and event.data.status != IN_PROGRESS
-    return str(event.data.status) if is_end else None
