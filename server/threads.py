@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 
 IDLE_SECONDS = 1.0  # until a thread ends that has nothing to do
 
@@ -17,7 +17,9 @@ class Threads:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._work: SimpleQueue[Work] = SimpleQueue()
+        # Not a SimpleQueue: its `get` (Python 3.11) may wait without end, if another thread takes the
+        # work just when the time is over.
+        self._work: Queue[Work] = Queue()
         self._idle = threading.Semaphore(0)
 
     def run(self, work: Work) -> None:
@@ -31,9 +33,14 @@ class Threads:
         while True:
             work()
             self._idle.release()
-            try:
-                work = self._work.get(timeout=IDLE_SECONDS)
-            except Empty:
+            while (next_work := self._next()) is None:
+                # Nobody has counted on this thread, or on another one that is idle.
                 if self._idle.acquire(blocking=False):
                     return
-                work = self._work.get()  # somebody has counted on this thread
+            work = next_work
+
+    def _next(self) -> Work | None:
+        try:
+            return self._work.get(timeout=IDLE_SECONDS)
+        except Empty:
+            return None

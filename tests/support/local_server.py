@@ -1,9 +1,11 @@
 """Fixtures for the server of `chalice local`, run in a thread of the test's process."""
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from traceback import format_stack
 
 import pytest
 from chalice.config import Config
@@ -38,7 +40,13 @@ def serving(development: LocalDevServer) -> Iterator[None]:
     yield
     development.shutdown()
     thread.join(PATIENCE)
-    assert eventually(lambda: threads_aside() == 0)
+    if not eventually(lambda: threads_aside() == 0):
+        stuck = [each for each in threading.enumerate() if each.name == "aside"]
+        frames = sys._current_frames()
+        for each in stuck:
+            each.name = "left behind"  # so that it fails this test, and no other
+        stacks = ["".join(format_stack(frames.get(each.ident or 0))) for each in stuck]
+        pytest.fail("Threads are left behind:\n" + "\n".join(stacks))
 
 
 @pytest.fixture
