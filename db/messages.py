@@ -25,6 +25,7 @@ from .models import (
     Message,
     MessageRow,
     json_of,
+    type_of,
 )
 from .scope import Scope
 from .streams import settled
@@ -102,7 +103,7 @@ def append_once(
             created_at=created_at,
             updated_at=created_at,
             position=version,
-            content_type=_type_of(draft.content),
+            content_type=type_of(draft.content),
             revision=version,
             streamed_from=length,
             client_id=draft.client_id,
@@ -172,7 +173,7 @@ def _stored_before(conversation_id: str, drafts: Sequence[Draft]) -> list[Messag
 
 
 def _digest_of(draft: Draft) -> str:
-    return client_ids.digest_of(draft.role, _type_of(draft.content), _encode(draft.content))
+    return client_ids.digest_of(draft.role, type_of(draft.content), _encode(draft.content))
 
 
 def _is_same_parent(draft: Draft, first: ClientIdRow, row: MessageRow | None) -> bool:
@@ -216,8 +217,8 @@ def named(scope: Scope, conversation_id: str, name: str) -> MessageRow:
 
 def is_as_sent(row: MessageRow, draft: Draft) -> bool:
     """Whether a stored message has the role and the content of a draft, or had when it was sent."""
-    if (_type_of(row.content), _encode(row.content)) == (
-        _type_of(draft.content),
+    if (type_of(row.content), _encode(row.content)) == (
+        type_of(draft.content),
         _encode(draft.content),
     ):
         return row.role == draft.role
@@ -334,7 +335,7 @@ def edit(scope: Scope, conversation_id: str, message_id: str, **changes: Any) ->
         streams.open_stream(conversation_id, message_id, length, conversation.updated_at)
     row = row._replace(
         updated_at=conversation.updated_at,
-        content_type=_type_of(row.content),
+        content_type=type_of(row.content),
         revision=version,
         streamed_from=length,
     )
@@ -419,13 +420,9 @@ def store(rows: Sequence[MessageRow]) -> None:
         _insert(*stored[: len(MESSAGE_COLUMNS)])
 
 
-def _type_of(content: Content) -> str:
-    return "text" if isinstance(content, str) else "parts"
-
-
 def _written(row: MessageRow) -> tuple[object, ...]:
     """What an edit may change, as stored. (Python takes `[1]` and `[true]` for equal.)"""
-    content_type = _type_of(row.content)
+    content_type = type_of(row.content)
     return content_type, _encode(row.content), _encode_object(row.metadata), row.status
 
 

@@ -36,11 +36,23 @@ IN_CONVERSATION = SQL(
     "FOREIGN KEY (conversation_id) REFERENCES conversation (id) ON DELETE CASCADE"
 )
 
+# How a message's content is stored.
+TEXT, PARTS, ITEM = "text", "parts", "item"
+
 # A message's status.
 IN_PROGRESS, COMPLETED, INCOMPLETE = "in_progress", "completed", "incomplete"
 
 # An event's kind. A message that is new and unchanged has no row in `event`.
 MESSAGE, DELTA, DONE, DELETED, CONVERSATION = "message", "delta", "done", "deleted", "conversation"
+
+
+class Item(list[Any]):
+    """The content of a message that is no one's words but a single thing, such as a call of a tool.
+
+    It is a list of this one thing. Who reads parts finds a message of one part; who knows items
+    finds the thing in the place of a message.
+    """
+
 
 Content = str | list[Any]
 
@@ -282,7 +294,7 @@ class MessageRow(NamedTuple):
     def decoded(cls, stored: Iterable[tuple[Any, ...]]) -> "list[MessageRow]":
         """The rows of `MESSAGE_COLUMNS` with the parent's id, where JSON is text."""
         return [
-            row if row.metadata is None and row.content_type == "text" else cls._decoded(row)
+            row if row.metadata is None and row.content_type == TEXT else cls._decoded(row)
             for row in map(_message_row, stored)
         ]
 
@@ -297,7 +309,7 @@ class MessageRow(NamedTuple):
         rows = []
         for stored_row in stored:
             row = _message_row(stored_row + (parent_id,))  # noqa: RUF005 - it is faster
-            if row[_METADATA] is not None or row[_CONTENT_TYPE] != "text":
+            if row[_METADATA] is not None or row[_CONTENT_TYPE] != TEXT:
                 row = cls._decoded(row)
             rows.append(row)
             parent_id = row[0]
@@ -311,7 +323,16 @@ class MessageRow(NamedTuple):
 
 def decode_content(stored: str, content_type: str) -> Content:
     """A message's content, which is stored as text."""
-    return json.loads(stored) if content_type == "parts" else stored
+    if content_type == TEXT:
+        return stored
+    return Item(json.loads(stored)) if content_type == ITEM else json.loads(stored)
+
+
+def type_of(content: Content) -> str:
+    """How a message's content is stored."""
+    if isinstance(content, str):
+        return TEXT
+    return ITEM if isinstance(content, Item) else PARTS
 
 
 # `MessageRow._make` without its check of the length: 0.1 µs a row instead of 0.4.
@@ -325,7 +346,7 @@ class Message(Model):
     id = TextField()
     role = TextField()
     content = TextField()
-    content_type = TextField()  # "text", or "parts" for a JSON list
+    content_type = TextField()  # TEXT, or a JSON list: PARTS, ITEM
     status = TextField()
     metadata = TextField(null=True)  # JSON
     created_at = TextField()

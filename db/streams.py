@@ -33,6 +33,7 @@ from .models import (
     IN_PROGRESS,
     INCOMPLETE,
     STREAM_COLUMNS,
+    TEXT,
     Conversation,
     ConversationRow,
     Event,
@@ -232,7 +233,7 @@ def _repeat_finished(
 ) -> StreamState:
     """The answer to an append that comes too late. It is fine if it repeats what is there."""
     content, content_type, status, updated_at = _stored(conversation_id, message_id)
-    text = content if content_type == "text" else ""
+    text = content if content_type == TEXT else ""
     end = offset + len(delta)
     if end <= len(text) and text[offset:end] == delta and final_status in (None, status):
         return StreamState(message_id, status, len(text), updated_at)
