@@ -17,8 +17,8 @@ class Threads:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        # Not a SimpleQueue: its `get` (Python 3.11) may wait without end, if another thread takes the
-        # work just when the time is over.
+        # Not a SimpleQueue: its `get` (Python 3.11) may wait without end, if another thread takes
+        # the work just when the time is over.
         self._work: Queue[Work] = Queue()
         self._idle = threading.Semaphore(0)
 
