@@ -21,9 +21,12 @@ from handlers import (
     trash,
 )
 from handlers.ai_sdk import chat as ai_sdk_chat
-from handlers.http import logs
+from handlers.http import logs, problems
 from handlers.http.headers import CORS
 from handlers.http.middleware import serve
+from handlers.openai import conversations as openai_conversations
+from handlers.openai import errors as openai_errors
+from handlers.openai import responses as openai_responses
 
 logs.configure(settings().log_level)
 if os.environ.get("AWS_CHALICE_CLI_MODE") and "local" in sys.argv:
@@ -36,6 +39,7 @@ app = Chalice(app_name="confab", configure_logs=False)
 app.api.cors = CORS
 app.api.binary_types = []  # all bodies are text; Chalice would compare each one with each type
 app.register_middleware(serve, "http")
+problems.dialects["/v1/"] = openai_errors.DIALECT
 for module in (
     conversations,
     branches,
@@ -49,6 +53,8 @@ for module in (
     search,
     projects,
     ai_sdk_chat,
+    openai_conversations,
+    openai_responses,
     service,
 ):
     app.register_blueprint(module.routes)

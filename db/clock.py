@@ -5,6 +5,7 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 
+BEFORE_ALL_IDS = "/"  # less than any id
 AFTER_ALL_IDS = "g"  # greater than any id
 
 _lock = threading.Lock()

@@ -19,12 +19,14 @@ from .branches import MAX_POSITION, Run
 from .chat_messages import ChatMessage, Told, told
 from .engine.database import snapshot
 from .engine.prepared import prepared
-from .models import Message, MessageRow
+from .messages import Draft
+from .models import Message, MessageRow, type_of
 from .scope import Scope
 from .streams import settled
 from .token_estimate import tokens_in_message
 
 SYSTEM = "system"
+BEFORE_ALL = 0  # a position before all that are given out
 FIRST_ROWS = 32  # read at once; each further page is twice as long
 
 
@@ -46,20 +48,74 @@ class _Choice(NamedTuple):
     is_final: bool  # whether older rows would make no difference
 
 
-@settled
-@snapshot
-def read(scope: Scope, conversation_id: str, max_tokens: int, leaf: str | None = None) -> Context:
+def read(
+    scope: Scope,
+    conversation_id: str,
+    max_tokens: int,
+    leaf: str | None = None,
+    instructions: str | None = None,
+    said: Sequence[Draft] = (),
+) -> Context:
     """What a model is told of the active branch, or of the path that ends with the message `leaf`.
 
+    `instructions` are told before it and what is `said` behind it, as if they were stored.
     All system messages and the newest message are there, over the budget if need be, and before it
     as many as fit, without a gap. A tool call and its results come together or not at all. If the
     newest message is a result, all since its call is there.
     Raises ConversationNotFound, and MessageNotFound for an unknown leaf.
     """
+    first = [_row(Draft(SYSTEM, instructions), BEFORE_ALL)] if instructions else []
+    rest = [_row(draft, MAX_POSITION + place) for place, draft in enumerate(said)]
+    systems = [*first, *(row for row in rest if row.role == SYSTEM)]
+    others = [row for row in rest if row.role != SYSTEM]
+    return _read(scope, conversation_id, max_tokens, leaf, systems, others)
+
+
+def of_drafts(max_tokens: int, instructions: str | None, said: Sequence[Draft]) -> Context:
+    """What a model is told of messages that belong to no conversation."""
+    first = [Draft(SYSTEM, instructions)] if instructions else []
+    drafts = [*first, *said]
+    rows = [_row(draft, place) for place, draft in enumerate(drafts)]
+    choice = _choose(rows, max_tokens)
+    dropped = sum(row.role != SYSTEM for row in rows[: choice.start]) + choice.parted
+    return Context([it.message for it in choice.told], choice.tokens, dropped)
+
+
+def _row(draft: Draft, position: int) -> MessageRow:
+    """A draft as if it was stored at a position."""
+    return MessageRow(
+        id="",
+        conversation_id="",
+        role=draft.role,
+        content=draft.content,
+        status=draft.status,
+        metadata=draft.metadata,
+        created_at="",
+        updated_at="",
+        position=position,
+        content_type=type_of(draft.content),
+        revision=position,
+        streamed_from=None,
+        client_id=None,
+        parent=None,
+        parent_id=None,
+    )
+
+
+@settled
+@snapshot
+def _read(
+    scope: Scope,
+    conversation_id: str,
+    max_tokens: int,
+    leaf: str | None,
+    system_rows: list[MessageRow],
+    newest: list[MessageRow],
+) -> Context:
+    """The context of a path that has some rows more, oldest first."""
     runs = messages.runs_of(conversations.find(scope, conversation_id), leaf)
     systems, others = _outline(conversation_id, runs)
-    always = _rows_at(conversation_id, systems)
-    newest: list[MessageRow] = []
+    always = [*system_rows, *_rows_at(conversation_id, systems)]
     bound, limit = MAX_POSITION, FIRST_ROWS
     while True:
         page = branches.page(conversation_id, runs, upwards=False, bound=bound, limit=limit)

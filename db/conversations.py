@@ -164,9 +164,13 @@ def change(
 ) -> ConversationRow:
     """Set fields of a conversation. Setting what is set already changes nothing.
 
+    `metadata` may also be a function that makes the new one of the one that is there.
+
     Raises ConversationNotFound, Invalid, and StalePrecondition if `if_match` refuses the version.
     """
     row = lock(scope, conversation_id, if_match)
+    if callable(make := changes.get("metadata")):
+        changes["metadata"] = make(row.metadata)
     if changes.get("tags") == []:
         changes["tags"] = None
     changed = row._replace(**changes)

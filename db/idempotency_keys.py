@@ -5,7 +5,7 @@ As in draft-ietf-httpapi-idempotency-key-header: insert first, then look at what
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from peewee import Tuple
 from .clock import ago
 from .engine.database import database, transaction, transaction_time
 from .engine.prepared import prepared
-from .errors import IdempotencyKeyReused
+from .errors import IdempotencyKeyReused, RequestInProgress
 from .models import IdempotencyKey
 
 KEPT_SECONDS = timedelta(hours=24).total_seconds()
@@ -75,6 +75,43 @@ def claim(request: Claim) -> Outcome | None:
 
 
 @transaction
+def reserve(request: Claim, seconds: float) -> Outcome | None:
+    """`claim` for work that takes longer than a transaction, for so many seconds at most.
+
+    The work ends with `complete`, or with `give_back` if it has had no effect.
+    Raises RequestInProgress while the first one is at work, and IdempotencyKeyReused.
+    """
+    _delete_abandoned(request.caller, request.key, ago(seconds))
+    first = claim(request)
+    if first == Outcome():
+        raise RequestInProgress(
+            "The first request with this Idempotency-Key still runs: repeat it shortly."
+        )
+    return first
+
+
+@transaction
+def complete(request: Claim, work: Callable[[], Outcome]) -> None:
+    """Run `work`, and store its outcome in its transaction."""
+    settle(request, work())
+
+
+@transaction
+def give_back(request: Claim) -> None:
+    """Let the key be as if it had never been used, unless its work has an outcome."""
+    _delete_abandoned(request.caller, request.key, transaction_time.get())
+
+
+@transaction
+def take_away(request: Claim) -> Outcome | None:
+    """What was stored under a key. From then on it is not. Of several, one takes it."""
+    found = _find(request.caller, request.key).fetchone()
+    if found is None or _delete(request.caller, request.key).rowcount == 0:
+        return None
+    return Outcome(*found[1:])
+
+
+@transaction
 def settle(request: Claim, outcome: Outcome) -> None:
     """Store the outcome, in the transaction of the work."""
     status, headers, body, reference = outcome
@@ -87,14 +124,20 @@ def forget(ids: set[str], user_id: str | None) -> int:
     found = []
     for caller, key, *texts in _all():
         of_user = user_id is not None and json.loads(caller)[1] == user_id
-        if of_user or any(id in ids for text in texts if text for id in _UUID.findall(text)):
+        if of_user or any(id in ids for text in texts if text for id in _ids_in(text)):
             found.append((caller, key))
     for caller, key in found:
         _delete(caller, key)
     return len(found)
 
 
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+def _ids_in(text: str) -> Iterator[str]:
+    """The ids in a text, with hyphens also where they are without."""
+    for found in _UUID.finditer(text):
+        yield "-".join(found.groups())
+
+
+_UUID = re.compile(r"([0-9a-f]{8})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{12})")
 
 
 @prepared
@@ -142,6 +185,18 @@ def _delete_expired(caller: Any, key: Any, kept: Any) -> Any:
         IdempotencyKey.caller == caller,
         IdempotencyKey.key == key,
         IdempotencyKey.created_at < kept,
+    )
+
+
+@prepared
+def _delete_abandoned(caller: Any, key: Any, kept: Any) -> Any:
+    """This key, if it is that old and its work has no outcome."""
+    return IdempotencyKey.delete().where(
+        IdempotencyKey.caller == caller,
+        IdempotencyKey.key == key,
+        IdempotencyKey.created_at <= kept,
+        IdempotencyKey.status.is_null(),
+        IdempotencyKey.reference.is_null(),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from peewee import SQL, fn
 
 from . import projects
-from .clock import AFTER_ALL_IDS
+from .clock import AFTER_ALL_IDS, BEFORE_ALL_IDS
 from .engine.database import query
 from .engine.prepared import prepared
 from .models import CONVERSATION_COLUMNS, IS_KEPT, Conversation, ConversationRow, Tag
@@ -21,6 +21,7 @@ from .scope import Scope
 
 CREATED, ACTIVITY = "created", "activity"  # what a list is sorted by, the newest first
 SAMPLE_ROWS = 100  # of a tag, to find the rarest one
+BATCH_ROWS = 500  # looked at together, to find those that have the metadata
 
 
 class Filter(NamedTuple):
@@ -29,6 +30,12 @@ class Filter(NamedTuple):
     is_archived: bool | None = None
     is_pinned: bool | None = None
     tags: tuple[str, ...] = ()  # a conversation must have all of them
+    metadata: tuple[tuple[str, str], ...] = ()  # these values under these names; for `page_for`
+
+    def lets_through(self, row: ConversationRow) -> bool:
+        """Whether a row has the metadata, which no index knows."""
+        found = row.metadata or {}
+        return all(name in found and found[name] == value for name, value in self.metadata)
 
 
 EVERY = Filter()
@@ -77,15 +84,27 @@ def page_for(
     limit: int = 20,
     after: str | None = None,
     before: str | None = None,
+    ascending: bool = False,
 ) -> ConversationSlice:
-    """A page by cursor: a conversation's `id` or `activity`. It may be gone or have moved."""
+    """A page by cursor: a conversation's `id` or `activity`. It may be gone or have moved.
+
+    `after` and `before` follow the order asked for. By metadata it looks at all conversations on
+    the way: 5 µs each.
+    """
     scope = Scope(project_id or scope.project_id, scope.user_id)
-    direction, bound = ("before", before) if before else ("after", after)
-    found = _read(scope, which, sort, limit + 1, direction, bound or AFTER_ALL_IDS)
-    rows = found[:limit]
-    if direction == "before":
+    is_back = bool(before) != ascending
+    direction, bound = "before" if is_back else "after", before or after
+    bound = bound or (BEFORE_ALL_IDS if is_back else AFTER_ALL_IDS)
+    found = _read(scope, which, sort, limit + 1, direction, bound)
+    passed = [row for row in found if which.lets_through(row)]
+    while len(passed) <= limit and found and which.metadata:
+        bound = found[-1].id if sort == CREATED else found[-1].activity
+        found = _read(scope, which, sort, BATCH_ROWS, direction, bound)
+        passed += filter(which.lets_through, found)
+    rows = passed[:limit]
+    if before:
         rows.reverse()
-    return ConversationSlice(rows, len(found) > limit)
+    return ConversationSlice(rows, len(passed) > limit)
 
 
 def newest(

@@ -11,7 +11,13 @@ from .branches import LINE, LINKED_COLUMNS, MAX_POSITION, ROOT, Run
 from .clock import AFTER_ALL_IDS, new_id
 from .engine.database import snapshot, transaction
 from .engine.prepared import insertion, prepared, prepared_for_list
-from .errors import ClientIdReused, Invalid, MessageDeleted, MessageNotFound
+from .errors import (
+    ClientIdReused,
+    ConversationNotFound,
+    Invalid,
+    MessageDeleted,
+    MessageNotFound,
+)
 from .models import (
     COMPLETED,
     DELETED,
@@ -43,6 +49,7 @@ class Draft(NamedTuple):
     metadata: dict[str, Any] | None = None
     parent_id: str | None = ACTIVE_LEAF  # None for a new root
     client_id: str | None = None
+    id: str | None = None  # that it has already; for the messages of a new conversation
 
 
 class MessageSlice(NamedTuple):
@@ -78,7 +85,7 @@ def append_once(
     newest_id = branches.newest_id(conversation_id) if is_branched else leaf_id
     rows: list[MessageRow] = []
     for draft in drafts:
-        version, id = version + 1, new_id(after=newest_id)
+        version, id = version + 1, draft.id or new_id(after=newest_id)
         if draft.client_id is not None and not client_ids.claim(_sent(draft, conversation_id, id)):
             if rows:
                 raise ClientIdReused(
@@ -269,6 +276,22 @@ def page_for(
     if descending:
         rows.reverse()
     return MessageSlice(streams.overlay(rows), has_more)
+
+
+def conversation_of(scope: Scope, message_id: str) -> str:
+    """The conversation of a message. Raises MessageNotFound if the scope does not cover it."""
+    found = _conversation_of(message_id).fetchone()
+    if found is not None:
+        with suppress(ConversationNotFound):
+            return conversations.find(scope, found[0]).id
+    raise MessageNotFound(message_id)
+
+
+def is_shown(scope: Scope, conversation_id: str, message_id: str) -> bool:
+    """Whether a message is on the active branch."""
+    runs = runs_of(conversations.find(scope, conversation_id), None)
+    position = require(conversation_id, message_id, "message_id")
+    return any(run.low <= position <= run.high for run in runs)
 
 
 def all_in(rows: Sequence[ConversationRow]) -> dict[str, list[MessageRow]]:
@@ -496,6 +519,12 @@ def _all_in(conversation_ids: Any) -> Any:
         .where(Message.conversation_id.in_(conversation_ids))
         .order_by(Message.conversation_id, Message.position)
     )
+
+
+@prepared
+def _conversation_of(id: Any) -> Any:
+    """Where a message is."""
+    return Message.select(Message.conversation_id).where(Message.id == id)
 
 
 @prepared

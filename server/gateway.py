@@ -119,7 +119,9 @@ class Gateway:
         route = self._route(target)
         if route is None:  # API Gateway has the same status. There, this never reaches the app
             detail = "There is no such path: /openapi.json lists those that there are."
-            return refusal(UNKNOWN_PATH, detail, method, message="Missing Authentication Token")
+            return refusal(
+                UNKNOWN_PATH, detail, method, target, message="Missing Authentication Token"
+            )
         methods = self._routes[route]
         if method == "HEAD" and "GET" in methods:
             response = self._head(target, headers, body)
@@ -183,7 +185,8 @@ class Gateway:
     ) -> GatewayResponse:
         """The problem for a request that failed, in the place of the answer that it had, if any."""
         sent = dict(instead_of.headers) if instead_of else {}
-        return _failure(error, sent.get(REQUEST_ID) or str(uuid.uuid4()), request.method)
+        request_id = sent.get(REQUEST_ID) or str(uuid.uuid4())
+        return _failure(error, request_id, request.method, request.target)
 
     def _route(self, target: str) -> str | None:
         """The pattern of the target's route. None if there is no such path."""
@@ -210,15 +213,17 @@ class Gateway:
         return response
 
 
-def refusal(kind: Kind, detail: str, method: str = "GET", **extra: Any) -> GatewayResponse:
+def refusal(
+    kind: Kind, detail: str, method: str = "GET", target: str = "", **extra: Any
+) -> GatewayResponse:
     """The problem for what does not reach the app. The log has the reason in a line."""
     request_id = str(uuid.uuid4())
     log.info("Refused with %d: %s", kind.status, detail, extra={"request_id": request_id})
-    return _failure(Problem(kind, detail, **extra), request_id, method)
+    return _failure(Problem(kind, detail, **extra), request_id, method, target)
 
 
-def _failure(error: Exception, request_id: str, method: str) -> GatewayResponse:
-    response = failure(error, request_id)
+def _failure(error: Exception, request_id: str, method: str, path: str) -> GatewayResponse:
+    response = failure(error, request_id, path)
     content = str(response.body).encode()
     return _response(response.status_code, response.headers, content, method)
 

@@ -22,7 +22,7 @@ from db.submissions import Submission
 from ..http.aside import aside
 from ..http.caller import AnyCaller
 from ..http.endpoint import ANY, MODEL, NEWS, Reply, endpoint
-from ..http.headers import IDEMPOTENT_REPLAYED, REPLAYED
+from ..http.headers import IDEMPOTENT_REPLAYED, NO_PROJECT, REPLAYED
 from ..http.problems import CLIENT_ID_REUSED, MESSAGE_DELETED, NO_CONVERSATION
 from ..http.sse import EVENT_STREAM
 from ..http.types import ABSENT, Id, Key, Strict, Uuid
@@ -33,8 +33,6 @@ from .wire import HEADERS, Failure, PartsWait, ShownMessage, UIMessage, shown
 routes = Blueprint(__name__)
 
 CHATS = "/api/chat"
-# Of a chat that begins where no key is needed and no project is named.
-NO_PROJECT = "00000000-0000-0000-0000-000000000000"
 # A page loads the messages and then asks for the answer in progress. One that ended in between is
 # told, too.
 LOADING_SECONDS = 5.0

@@ -154,7 +154,7 @@ class Endpoint:
         try:
             return self._answer(request, path)
         except Exception as error:
-            return problem_response(error, request.lambda_context.aws_request_id)
+            return problem_response(error, request.lambda_context.aws_request_id, request.path)
 
     def _answer(self, request: Request, path: Mapping[str, str]) -> Response:
         arguments = self._arguments(request, path)

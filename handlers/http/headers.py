@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from .problems import INVALID, REPEATED_HEADER, Problem
 
+# The project of what is made where none is named.
+NO_PROJECT = "00000000-0000-0000-0000-000000000000"
+
 
 class RequestHeader(NamedTuple):
     """A header that a client may send."""
@@ -65,6 +68,7 @@ IDEMPOTENCY_KEY = RequestHeader(
     "it is answered the same and done once.",
     max_length=255,
 )
+AUTHORIZATION = RequestHeader("Authorization", "`Bearer` and an API key.")
 IF_MATCH = RequestHeader("If-Match", "Change it only if this is its ETag.")
 IF_NONE_MATCH = RequestHeader("If-None-Match", "Answer 304 if this is still its ETag.")
 LAST_EVENT_ID = RequestHeader(
@@ -76,9 +80,27 @@ USER_ID = RequestHeader(
     "new ones are this user's. If it is absent: all of the project.",
     max_length=255,  # it is part of indexes, where PostgreSQL takes 2,704 bytes
 )
+OPENAI_PROJECT = RequestHeader(
+    "OpenAI-Project",
+    "The project, if the key opens all of them. Without it, conversations are found in all of "
+    f"these, and made in {NO_PROJECT}.",
+    max_length=255,
+)
 REQUEST_HEADERS = (
-    ACCEPT, API_KEY, IDEMPOTENCY_KEY, IF_MATCH, IF_NONE_MATCH, LAST_EVENT_ID, USER_ID
+    ACCEPT, API_KEY, AUTHORIZATION, IDEMPOTENCY_KEY, IF_MATCH, IF_NONE_MATCH, LAST_EVENT_ID,
+    OPENAI_PROJECT, USER_ID,
 )  # fmt: skip
+# What OpenAI's clients send beside these. A browser asks whether it may.
+IGNORED_HEADERS = (
+    "OpenAI-Organization",
+    *(
+        f"X-Stainless-{name}"
+        for name in (
+            *("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version"),
+            *("Retry-Count", "Timeout", "Helper-Method"),
+        )
+    ),
+)
 
 # Sent twice, each of these would mean one thing here and another behind some proxy. RFC 9110 lets
 # the lines of If-Match and If-None-Match be joined into one list. They are refused nevertheless: it
@@ -87,9 +109,9 @@ SENT_ONCE = {
     name.lower(): name
     for name in (
         *(header.name for header in REQUEST_HEADERS if header is not ACCEPT),
-        "Authorization", "Content-Type",
+        "Content-Type",
     )
-}  # fmt: skip
+}
 
 
 def refuse_repeated(sent: Mapping[str, list[str]]) -> None:
@@ -109,6 +131,7 @@ def refuse_repeated(sent: Mapping[str, list[str]]) -> None:
 
 IDEMPOTENT_REPLAYED = "Idempotent-Replayed"
 REQUEST_ID = "X-Request-Id"
+SHOULD_RETRY = "x-should-retry"
 UI_MESSAGE_STREAM = "x-vercel-ai-ui-message-stream"
 # What the service sends beside Content-Type and CORS's own, by name.
 RESPONSE_HEADERS = {
@@ -122,13 +145,17 @@ RESPONSE_HEADERS = {
     "WWW-Authenticate": "How to say who is calling.",
     "X-Accel-Buffering": "`no`: it tells nginx to pass on each part at once.",
     REQUEST_ID: "The request's id. The log has it, too.",
+    SHOULD_RETRY: "`false`: do not repeat the request, for something of it is stored.",
     UI_MESSAGE_STREAM: "`v1`, the version of the AI SDK's UI message stream.",
 }
 REPLAYED = {IDEMPOTENT_REPLAYED: "true"}
 
 CORS = CORSConfig(
-    # Chalice adds the key's header by itself, in its own spelling.
-    allow_headers=[header.name for header in REQUEST_HEADERS if header is not API_KEY],
+    # Chalice adds these two by itself, in its own spelling.
+    allow_headers=[
+        *(header.name for header in REQUEST_HEADERS if header not in (API_KEY, AUTHORIZATION)),
+        *IGNORED_HEADERS,
+    ],
     expose_headers=list(RESPONSE_HEADERS),
     max_age=86_400,
 )

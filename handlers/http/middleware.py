@@ -36,7 +36,7 @@ def serve(request: Request, get_response: Callable[[Request], Response]) -> Resp
         pending_request.set(request)
         response = get_response(request)
     except Exception as error:
-        response = problem_response(error, request_id)
+        response = problem_response(error, request_id, request.path)
     finally:
         pending_request.set(None)
         if not keeps_connection.get():
@@ -51,9 +51,9 @@ def serve(request: Request, get_response: Callable[[Request], Response]) -> Resp
     return response
 
 
-def failure(error: Exception, request_id: str) -> Response:
+def failure(error: Exception, request_id: str, path: str) -> Response:
     """The whole response to a request that failed outside of the app, as at its commit."""
-    return _with_common_headers(problem_response(error, request_id), request_id)
+    return _with_common_headers(problem_response(error, request_id, path), request_id)
 
 
 def _refuse_other_routes(request: Request) -> None:
@@ -66,9 +66,9 @@ def _refuse_other_routes(request: Request) -> None:
 def _finished(request: Request, response: Response, request_id: str) -> Response:
     """The response with what all responses have."""
     if response.status_code >= 400 and isinstance(response.body, dict):  # Chalice's own error
-        response = chalice_problem(response, request_id)
+        response = chalice_problem(response, request_id, request.path)
     if os.environ.get(ON_LAMBDA) and _is_too_large(response.body):
-        response = _too_large(request_id)
+        response = _too_large(request_id, request.path)
     if request.method == "HEAD":
         response.body = ""
     return _with_common_headers(response, request_id)
@@ -93,7 +93,7 @@ def _is_too_large(body: str) -> bool:
     return len(written) > MAX_RESPONSE_BYTES
 
 
-def _too_large(request_id: str) -> Response:
+def _too_large(request_id: str, path: str) -> Response:
     return problem_response(
         Problem(
             RESPONSE_TOO_LARGE,
@@ -101,4 +101,5 @@ def _too_large(request_id: str) -> Response:
             "list with include_messages=false or a smaller limit.",
         ),
         request_id,
+        path,
     )

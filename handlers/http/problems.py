@@ -1,9 +1,11 @@
 """Errors on the wire: RFC 9457 problems, and the one table from exceptions to statuses."""
 
 import json
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from chalice.app import Response
+from pydantic import BaseModel
 
 from db import errors
 from db.engine.database import cause_of, is_away, unavailable
@@ -82,6 +84,25 @@ KINDS: dict[type[BaseException], Kind] = {
 }
 
 
+class Dialect(NamedTuple):
+    """How a part of the API tells problems, if not as RFC 9457 has it."""
+
+    media_type: str
+    body: type[BaseModel]  # for the OpenAPI document
+    status_of: Callable[[Kind], int]
+    # The body of a problem: its kind, its detail, and the further members that ours has.
+    told: Callable[[Kind, str, dict[str, Any]], dict[str, Any]]
+
+
+# By the beginning of the paths that speak it.
+dialects: dict[str, Dialect] = {}
+
+
+def dialect_of(path: str) -> Dialect | None:
+    """The dialect of a path, or of a pattern of paths."""
+    return next((dialects[start] for start in dialects if path.startswith(start)), None)
+
+
 class Problem(Exception):
     """An error that the HTTP layer itself finds. It may be raised anywhere under an endpoint."""
 
@@ -92,22 +113,22 @@ class Problem(Exception):
         self.kind, self.headers, self.extra = kind, headers or {}, extra
 
 
-def problem_response(error: Exception, request_id: str) -> Response:
+def problem_response(error: Exception, request_id: str, path: str = "") -> Response:
     """The answer to an exception. One that is our fault is logged whole and told briefly."""
     if isinstance(error, Problem):
-        return _response(error.kind, str(error), request_id, error.headers, error.extra)
+        return _response(error.kind, str(error), request_id, path, error.headers, error.extra)
     error = _ours(error)
     kind = next((KINDS[c] for c in type(error).__mro__ if c in KINDS), INTERNAL)
     if isinstance(error, errors.Invalid):
         told = {"loc": ["body", error.field], "msg": str(error), "type": "value_error"}
-        return _response(kind, str(error), request_id, {}, {"errors": [told]})
+        return _response(kind, str(error), request_id, path, {}, {"errors": [told]})
     if isinstance(error, errors.StoreError):
-        return _response(kind, str(error), request_id, {}, error.extra)
+        return _response(kind, str(error), request_id, path, {}, error.extra)
     if kind is UNAVAILABLE:
         log.error(cause_of(error.__cause__ or error), extra={"request_id": request_id})
-        return _response(kind, UNAVAILABLE_DETAIL, request_id, {"Retry-After": "1"}, {})
+        return _response(kind, UNAVAILABLE_DETAIL, request_id, path, {"Retry-After": "1"}, {})
     log.error(words_of(error), exc_info=error, extra={"request_id": request_id})
-    return _response(kind, INTERNAL_DETAIL, request_id, {}, {})
+    return _response(kind, INTERNAL_DETAIL, request_id, path, {}, {})
 
 
 def _ours(error: Exception) -> Exception:
@@ -119,20 +140,24 @@ def _ours(error: Exception) -> Exception:
     return ours
 
 
-def chalice_problem(response: Response, request_id: str) -> Response:
+def chalice_problem(response: Response, request_id: str, path: str) -> Response:
     """Chalice's own 4xx and 5xx answers in our shape."""
     if response.status_code == 405:
-        allowed = response.headers["Allow"]
-        return _response(
-            METHOD_NOT_ALLOWED, f"Use one of: {allowed}.", request_id, response.headers, {}
-        )
-    return _response(INTERNAL, INTERNAL_DETAIL, request_id, {}, {})
+        detail = f"Use one of: {response.headers['Allow']}."
+        return _response(METHOD_NOT_ALLOWED, detail, request_id, path, response.headers, {})
+    return _response(INTERNAL, INTERNAL_DETAIL, request_id, path, {}, {})
 
 
 def _response(
-    kind: Kind, detail: str, request_id: str, headers: dict[str, Any], extra: dict[str, Any]
+    kind: Kind,
+    detail: str,
+    request_id: str,
+    path: str,
+    headers: dict[str, Any],
+    extra: dict[str, Any],
 ) -> Response:
-    body = {
+    status, media_type = kind.status, MEDIA_TYPE
+    body: dict[str, Any] = {
         "type": kind.type,
         "title": kind.title,
         "status": kind.status,
@@ -140,8 +165,11 @@ def _response(
         "instance": request_id,
         **extra,
     }
+    if (dialect := dialect_of(path)) is not None:
+        status, media_type = dialect.status_of(kind), dialect.media_type
+        body = dialect.told(kind, detail, extra)
     return Response(
         body=json.dumps(body, ensure_ascii=False),
-        status_code=kind.status,
-        headers={"Content-Type": MEDIA_TYPE, **headers},
+        status_code=status,
+        headers={**headers, "Content-Type": media_type},
     )

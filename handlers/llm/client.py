@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 from db.chat_messages import ChatMessage
 from db.chat_parts import Call
@@ -21,11 +22,27 @@ class ModelError(Exception):
 
 
 class Options(NamedTuple):
-    """What a request may ask of a model. `tools` and `tool_choice` are as OpenAI has them."""
+    """What a request may ask of a model. The names and values are OpenAI's; None is not sent."""
 
     model: str | None = None  # instead of CHAT_MODEL
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    max_completion_tokens: int | None = None
+    reasoning_effort: str | None = None
+    response_format: dict[str, Any] | None = None
+
+
+class End(NamedTuple):
+    """What the model's server says about a whole answer."""
+
+    reason: str = "stop"  # why it ended: "stop", "length", "content_filter", "tool_calls"
+    usage: dict[str, Any] | None = None  # of tokens, as the server counts them
+
+
+Piece = str | Call | End
 
 
 class Line:
@@ -50,8 +67,9 @@ class Line:
                 self._connection.shutdown(socket.SHUT_RDWR)
 
 
-def ask(history: Sequence[ChatMessage], options: Options, line: Line) -> Generator[str | Call]:
-    """The answer to a conversation, piece by piece as it arrives, and then the calls of tools.
+def ask(history: Sequence[ChatMessage], options: Options, line: Line) -> Generator[Piece]:
+    """The answer to a conversation, piece by piece as it arrives, then the calls of tools, then
+    its end.
 
     Raises ModelError at any point. What was yielded before is good.
     """
@@ -71,6 +89,7 @@ def ask(history: Sequence[ChatMessage], options: Options, line: Line) -> Generat
         "model": options.model or chosen.chat_model,
         "messages": history,
         "stream": True,
+        "stream_options": {"include_usage": True},
     }
     answer = _Answer()
     url = f"{str(chosen.chat_base_url).rstrip('/')}/chat/completions"
@@ -86,6 +105,7 @@ def ask(history: Sequence[ChatMessage], options: Options, line: Line) -> Generat
             for event in source.iter_sse():
                 if event.data == "[DONE]":
                     yield from answer.calls()
+                    yield answer.end
                     return
                 if text := answer.add(event.data):
                     yield text
@@ -132,6 +152,7 @@ class _Answer:
 
     def __init__(self) -> None:
         self._calls: dict[int, dict[str, str]] = {}  # by their places in the answer
+        self.end = End()
 
     def add(self, data: str) -> str:
         """Take in a chunk, and return the text that it has. Raises ModelError."""
@@ -141,10 +162,17 @@ class _Answer:
             chunk = json.loads(data)
             if chunk.get("error"):
                 raise ModelError("The model's server reported an error in mid-answer.")
-            texts = [self._take(choice["delta"]) for choice in chunk["choices"][:1]]
+            if isinstance(usage := chunk.get("usage"), dict):
+                self.end = self.end._replace(usage=usage)
+            texts = [self._take_choice(choice) for choice in chunk["choices"][:1]]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise ModelError(NOT_A_CHUNK) from None
         return "".join(texts)
+
+    def _take_choice(self, choice: dict[str, Any]) -> str:
+        if isinstance(reason := choice.get("finish_reason"), str):
+            self.end = self.end._replace(reason=reason)
+        return self._take(choice["delta"])
 
     def _take(self, delta: dict[str, Any]) -> str:
         for piece in delta.get("tool_calls") or ():
@@ -164,6 +192,7 @@ class _Answer:
         return text or ""
 
     def calls(self) -> Iterator[Call]:
-        """The calls that were made, when the answer is whole."""
+        """The calls that were made, when the answer is whole. A call without an id gets one."""
         for _, call in sorted(self._calls.items()):
+            call["id"] = call["id"] or f"call_{uuid4().hex}"
             yield Call(**call)

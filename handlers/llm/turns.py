@@ -24,10 +24,10 @@ from db.settings import settings
 from db.turns import Begun
 
 from . import client, echo
-from .client import Line, ModelError, Options
+from .client import Line, ModelError, Options, Piece
 
 NO_OPTIONS = Options()
-_lines: dict[str, Line] = {}  # of the answers that this process writes, by their ids
+lines: dict[str, Line] = {}  # of the answers that this process writes, by their ids
 
 log = logging.getLogger("confab")
 
@@ -90,15 +90,19 @@ def read(scope: Scope, conversation_id: str, begun: Begun, failure: str | None =
     return Turn(question, answer, failure)
 
 
-def ask(history: Sequence[ChatMessage], options: Options, line: Line) -> Generator[str | Call]:
-    """The model's answer to a conversation, piece by piece as it arrives, and then its calls.
+def ask(history: Sequence[ChatMessage], options: Options, line: Line) -> Generator[Piece]:
+    """The model's answer to a conversation, piece by piece as it arrives, then its calls, then its
+    end.
 
     Raises ModelError at any point. What was yielded before is good.
     """
     model: Any = echo if settings().chat_base_url is None else client
     with closing(model.ask(history, options, line)) as pieces:
         for piece in pieces:
-            yield _storable(piece) if isinstance(piece, str) else Call(*map(_storable, piece))
+            if isinstance(piece, str):
+                yield _storable(piece)
+            else:
+                yield Call(*map(_storable, piece)) if isinstance(piece, Call) else piece
 
 
 def hang_up(answer_ids: Sequence[str]) -> None:
@@ -106,7 +110,7 @@ def hang_up(answer_ids: Sequence[str]) -> None:
     have a next piece.
     """
     for id in answer_ids:
-        if (line := _lines.get(id)) is not None:
+        if (line := lines.get(id)) is not None:
             line.hang_up()
 
 
@@ -124,7 +128,7 @@ def answer(
     somebody ends or deletes the answer meanwhile, the model is hung up on with its next piece.
     """
     length, text, calls, line = 0, "", [], Line()
-    _lines[begun.answer_id] = line
+    lines[begun.answer_id] = line
 
     def write(piece: str, status: str | None = None) -> None:
         nonlocal length
@@ -142,7 +146,7 @@ def answer(
                 for piece in pieces:
                     if isinstance(piece, Call):
                         calls.append(piece)
-                    else:
+                    elif isinstance(piece, str):
                         text += piece
                         write(piece)
         except ModelError as error:
@@ -166,7 +170,7 @@ def answer(
             write("", INCOMPLETE)
         raise
     finally:
-        del _lines[begun.answer_id]
+        del lines[begun.answer_id]
     return None
 
 

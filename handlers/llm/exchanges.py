@@ -1,0 +1,167 @@
+"""An exchange: a model is asked first, and what was said is stored when its answer begins.
+
+So a model that fails before leaves nothing behind. (`turns` stores the question first: there, the
+user's words stay whatever happens.)
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
+
+from db import answers, streams
+from db.answers import Place
+from db.chat_messages import ChatMessage
+from db.chat_parts import Call
+from db.clock import new_id
+from db.engine.database import release
+from db.errors import ConversationNotFound, MessageNotFound, StreamFinished
+from db.idempotency_keys import Claim
+from db.messages import Draft
+from db.models import COMPLETED, IN_PROGRESS, INCOMPLETE
+from db.scope import Scope
+
+from . import turns
+from .client import End, Line, ModelError, Options, Piece
+from .turns import log
+
+# Why a model ends an answer before it is whole.
+CUT_SHORT = ("length", "content_filter")
+
+
+class Exchange:
+    """What is said to a model in a place, or nowhere, and its answer."""
+
+    def __init__(
+        self,
+        scope: Scope,
+        place: Place | None,
+        project_id: str,
+        said: Sequence[Draft],
+        draft_of_call: Callable[[Call], Draft],
+        claim: Claim | None = None,
+    ) -> None:
+        """Without a place nothing is stored. A new conversation is made in the project."""
+        self._scope = scope
+        self._place = place
+        self._project_id = project_id
+        self._said = said
+        self._draft_of_call = draft_of_call
+        self._claim = claim
+        self._line = Line()
+        self._pieces: Iterator[Piece] = iter(())
+        self._first: Piece = End()
+        self.conversation_id = place.conversation_id if place else None
+        self.text = ""
+        self.text_id: str | None = None  # of the message that has the text, if there is any
+        self.calls: list[tuple[str, Call]] = []  # with the ids of their messages
+        self.end = End()
+        self.status = IN_PROGRESS  # of the answer
+        self.failure: str | None = None  # why it is incomplete, if the model is to blame
+        self.said_ids: list[str] = []  # of what was said, when it is stored
+
+    def begin(self, history: Sequence[ChatMessage], options: Options) -> None:
+        """Ask, and wait for the first output. If it is text, it is stored that it has begun.
+
+        Raises ModelError. Then nothing is stored.
+        """
+        self._pieces = pieces = turns.ask(history, options, self._line)
+        release()  # a server of rows has fewer connections than may wait for a model
+        try:
+            self._first = next((piece for piece in pieces if piece != ""), End())
+            if isinstance(self._first, str):
+                (self.text_id,) = self._store([Draft("assistant", "", IN_PROGRESS)])
+                turns.lines[self.text_id] = self._line
+        except Exception:
+            pieces.close()
+            raise
+
+    def pieces(self) -> Iterator[str]:
+        """The text, piece by piece as it is stored. When it ends, all is stored."""
+        calls: list[Call] = []
+        try:
+            for piece in chain([self._first], self._pieces):
+                if isinstance(piece, str):
+                    self._write(piece)
+                    yield piece
+                elif isinstance(piece, Call):
+                    calls.append(piece)
+                else:
+                    self.end = piece
+            self._finish(calls)
+        except ModelError as error:
+            if not self._line.is_hung_up:
+                log.warning("%s", error, exc_info=error.__cause__)
+                self.failure = str(error)
+            self._give_up()
+            if self.text_id is None:  # nothing was told yet
+                raise
+        except (StreamFinished, ConversationNotFound, MessageNotFound):
+            log.info("The answer %s was ended or deleted before its end.", self.text_id)
+            self.status = INCOMPLETE
+        except Exception:
+            self.failure = "The answer could not be stored to its end."
+            self._give_up()
+            raise
+        finally:
+            turns.lines.pop(self.text_id or "", None)
+            release()
+
+    def _write(self, piece: str, status: str | None = None) -> None:
+        if self._place is not None:
+            conversation_id, text_id = str(self.conversation_id), str(self.text_id)
+            length = len(self.text)
+            streams.append(self._scope, conversation_id, text_id, length, piece, status)
+            release()
+        self.text += piece
+
+    def _give_up(self) -> None:
+        self.status = INCOMPLETE
+        if self.text_id is not None:
+            with suppress(Exception):  # else a writer that is silent ends it
+                self._write("", INCOMPLETE)
+
+    def _finish(self, calls: list[Call]) -> None:
+        """Store the end of the text and the calls, which are whole."""
+        is_cut = self.end.reason in CUT_SHORT
+        calls = [call for call in calls if not is_cut or _is_json(call.arguments)]
+        status = INCOMPLETE if is_cut else COMPLETED
+        drafts = [self._draft_of_call(call) for call in calls]
+        if self.text_id is None:
+            ids = self._store(drafts)
+        elif self._place is None:
+            ids = [new_id() for _ in calls]
+        else:
+            ids = [
+                row.id
+                for row in answers.finish(
+                    self._scope,
+                    str(self.conversation_id),
+                    self.text_id,
+                    len(self.text),
+                    status,
+                    drafts,
+                )
+            ]
+        self.calls = [*zip(ids, calls, strict=True)]
+        self.status = status
+
+    def _store(self, answer: list[Draft]) -> list[str]:
+        """Store what was said and these messages of the answer. Return the ids of these."""
+        if self._place is None:
+            return [new_id() for _ in answer]
+        stored = answers.begin(
+            self._scope, self._place, self._project_id, self._said, answer, self._claim
+        )
+        release()
+        self.conversation_id = stored.conversation_id
+        self.said_ids = [row.id for row in stored.said]
+        return [row.id for row in stored.answer]
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True

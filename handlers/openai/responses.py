@@ -1,0 +1,452 @@
+"""OpenAI's responses: a model is asked, in a conversation or without one."""
+
+from contextlib import suppress
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from chalice.app import Blueprint
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError, from_json, to_json
+
+from db import answers, context, idempotency_keys
+from db.answers import Place
+from db.chat_messages import ChatMessage
+from db.clock import new_id
+from db.errors import NotFound, RequestInProgress
+from db.idempotency_keys import Claim, Outcome
+from db.messages import ACTIVE_LEAF, Draft
+from db.models import COMPLETED, IN_PROGRESS, INCOMPLETE
+from db.settings import settings
+
+from ..http import sse
+from ..http.aside import aside
+from ..http.caller import Bearer, Caller
+from ..http.endpoint import ANY, JSON, MODEL, Reply, endpoint
+from ..http.headers import REPLAYED, SHOULD_RETRY
+from ..http.idempotency import name_of
+from ..http.logs import log
+from ..http.problems import (
+    INVALID,
+    MODEL_FAILED,
+    NO_CONVERSATION,
+    Problem,
+)
+from ..http.sse import EVENT_STREAM
+from ..http.telling import TellingWait
+from ..http.types import LIST, ONE, Strict, Text, one_or_list
+from ..http.waiting import body_of
+from ..llm.client import End, ModelError, Options
+from ..llm.exchanges import Exchange
+from .conversations import project_of
+from .errors import EXCLUSIVE, NO_PREVIOUS, UNSUPPORTED
+from .response_events import (
+    ModelResponse,
+    ResponseEvents,
+    ended,
+    new_response,
+    output_of,
+    told_whole,
+)
+from .wire import (
+    CONVERSATION,
+    RESPONSE,
+    ConversationId,
+    Cursor,
+    Include,
+    Metadata,
+    SentItem,
+    Unsupported,
+    draft_of,
+    draft_of_call,
+    id_in,
+    shown_id,
+    shown_item,
+)
+
+routes = Blueprint(__name__)
+
+JsonObject = dict[str, Any]
+# The client shall not repeat a request of which a part is stored.
+NOT_AGAIN = {SHOULD_RETRY: "false"}
+
+
+# --- What is sent
+
+
+def _only_function(type: str) -> str:
+    if type != "function":
+        message = "must be function: the other tools are run by OpenAI's servers"
+        raise PydanticCustomError(UNSUPPORTED, message)
+    return type
+
+
+class FunctionTool(Strict):
+    """A tool that the client runs."""
+
+    type: Annotated[str, AfterValidator(_only_function)]
+    name: Annotated[str, Field(min_length=1)]
+    description: str | None = None
+    parameters: JsonObject | None = None
+    strict: bool | None = None
+    # Accepted without effect.
+    allowed_callers: Any = None
+    defer_loading: Any = None
+    output_schema: Any = None
+
+    def sent(self) -> JsonObject:
+        names = ("name", "description", "parameters", "strict")
+        fields = {name: getattr(self, name) for name in names}
+        function = {name: value for name, value in fields.items() if value is not None}
+        return {"type": "function", "function": function}
+
+
+class NamedTool(Strict):
+    type: Annotated[str, AfterValidator(_only_function)]
+    name: str
+
+
+class ResponseFormat(Strict):
+    type: Literal["text", "json_object", "json_schema"]
+    name: str | None = None
+    description: str | None = None
+    json_schema: JsonObject | None = Field(default=None, alias="schema")
+    strict: bool | None = None
+
+    @model_validator(mode="after")
+    def schema_has_name(self) -> Self:
+        if self.type == "json_schema" and not (self.name and self.json_schema is not None):
+            raise ValueError("a json_schema needs a name and a schema")
+        return self
+
+    def sent(self) -> JsonObject | None:
+        """As `/chat/completions` has it. Text is what a model answers anyway."""
+        if self.type == "text":
+            return None
+        if self.type == "json_object":
+            return {"type": self.type}
+        fields = self.model_dump(by_alias=True, exclude={"type"}, exclude_none=True)
+        return {"type": self.type, "json_schema": fields}
+
+
+class TextConfig(Strict):
+    format: ResponseFormat | None = None
+    verbosity: Any = None
+
+
+class ReasoningConfig(Strict):
+    effort: str | None = None
+    summary: Any = None
+    generate_summary: Any = None
+    context: Any = None
+    mode: Any = None
+
+
+def _id_of_reference(value: Any) -> Any:
+    """A conversation is named by its id, or by an object that has it."""
+    return value["id"] if isinstance(value, dict) and value.keys() == {"id"} else value
+
+
+class ResponseCreate(Strict):
+    input: (
+        Annotated[
+            Annotated[Text, Tag(ONE)] | Annotated[list[SentItem], Tag(LIST)],
+            Discriminator(one_or_list),
+            Field(
+                description="A user's words, or items. Without it the conversation alone is asked."
+            ),
+        ]
+        | None
+    ) = None
+    conversation: (
+        Annotated[
+            ConversationId,
+            BeforeValidator(_id_of_reference),
+            Field(description="Its items come before `input`; `input` and output are added to it."),
+        ]
+        | None
+    ) = None
+    previous_response_id: Annotated[
+        Cursor | None,
+        Field(description="Go on from the end of a response: a branch of its conversation."),
+    ] = None
+    model: Annotated[str | None, Field(min_length=1, max_length=255)] = Field(
+        default=None, description="Default: CHAT_MODEL."
+    )
+    instructions: Annotated[
+        Text | None, Field(description="Told first, as a system message, and not stored.")
+    ] = None
+    stream: bool | None = None
+    store: Annotated[
+        bool | None,
+        Field(
+            description="Without a conversation, an answer is kept for a day, so that "
+            "`previous_response_id` can go on from it: then it becomes a conversation. With "
+            "`false` it is not. In a conversation it has no effect."
+        ),
+    ] = None
+    metadata: Metadata | None = None
+    tools: list[FunctionTool] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    parallel_tool_calls: bool | None = None
+    temperature: Annotated[float | None, Field(ge=0, le=2)] = None
+    top_p: Annotated[float | None, Field(ge=0, le=1)] = None
+    max_output_tokens: Annotated[int | None, Field(ge=1)] = None
+    reasoning: ReasoningConfig | None = None
+    text: TextConfig | None = None
+    # Accepted without effect.
+    include: Include = None
+    max_tool_calls: Any = None
+    prompt_cache_key: Any = None
+    prompt_cache_options: Any = None
+    prompt_cache_retention: Any = None
+    safety_identifier: Any = None
+    service_tier: Any = None
+    stream_options: Any = None
+    top_logprobs: Any = None
+    truncation: Any = None
+    user: Any = None
+    # What is not here.
+    background: Unsupported = None
+    context_management: Unsupported = None
+    moderation: Unsupported = None
+    prompt: Unsupported = None
+
+    @model_validator(mode="after")
+    def one_place(self) -> Self:
+        if self.conversation and self.previous_response_id:
+            raise PydanticCustomError(
+                EXCLUSIVE, "conversation and previous_response_id cannot be combined"
+            )
+        return self
+
+    def drafts(self) -> list[Draft]:
+        if isinstance(self.input, str):
+            return [Draft("user", self.input)]
+        return [draft_of(item) for item in self.input or ()]
+
+    def options(self) -> Options:
+        tools = [tool.sent() for tool in self.tools or ()]
+        choice: Any = self.tool_choice
+        if isinstance(choice, NamedTool):
+            choice = {"type": "function", "function": {"name": choice.name}}
+        # Without tools, servers refuse what belongs to them.
+        of_tools = {"tool_choice": choice, "parallel_tool_calls": self.parallel_tool_calls}
+        return Options(
+            model=self.model,
+            tools=tools or None,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_completion_tokens=self.max_output_tokens,
+            reasoning_effort=self.reasoning.effort if self.reasoning else None,
+            response_format=self.text.format.sent() if self.text and self.text.format else None,
+            **(of_tools if tools else {}),
+        )
+
+    def echoed(self) -> JsonObject:
+        """What the response says of its request."""
+        sent = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        return {
+            "instructions": self.instructions,
+            "max_output_tokens": self.max_output_tokens,
+            "model": self.model or settings().chat_model,
+            "parallel_tool_calls": self.parallel_tool_calls is not False,
+            "previous_response_id": (
+                shown_id(RESPONSE, self.previous_response_id) if self.previous_response_id else None
+            ),
+            "reasoning": {"effort": None, "summary": None, **(sent.get("reasoning") or {})},
+            "store": self.store is not False,
+            "temperature": self.temperature,
+            "text": {"format": {"type": "text"}, **(sent.get("text") or {})},
+            "tool_choice": sent.get("tool_choice") or "auto",
+            "tools": sent.get("tools") or [],
+            "top_p": self.top_p,
+            "metadata": self.metadata or {},
+        }
+
+
+# --- What is done
+
+
+@routes.route("/v1/responses", methods=["POST"], content_types=ANY)
+@endpoint(
+    media_types=(JSON, EVENT_STREAM),
+    problems=(NO_CONVERSATION, MODEL_FAILED),
+    sends=(*sse.HEADERS, SHOULD_RETRY),
+    waits_for=MODEL,
+)
+def create_response(
+    caller: Bearer, body: ResponseCreate, claim: Claim | None = None
+) -> Reply[ModelResponse]:
+    """OpenAI: ask the model, in a conversation or without one.
+
+    `input` and answer are stored when the answer begins. When the model fails before, nothing is
+    stored. When it fails later, the text that came stays; the response is 502 with `x-should-retry:
+    false`, or with `stream` it ends with `response.failed`. With `stream`, events tell the answer
+    as it comes, unless the response goes through a gateway that buffers. The answer is written to
+    its end whoever reads it.
+    """
+    if claim is not None:
+        first = idempotency_keys.reserve(claim, settings().chat_timeout)
+        if first is not None:
+            return _again(caller, body, first)
+    try:
+        return _answered(caller, body, claim)
+    except Exception:
+        if claim is not None:
+            with suppress(Exception):  # else it is free when the time of an answer is over
+                idempotency_keys.give_back(claim)
+        raise
+
+
+def _answered(caller: Caller, body: ResponseCreate, claim: Claim | None) -> Reply[ModelResponse]:
+    place, said = _place_of(caller, body), body.drafts()
+    history = _history(caller, body, place, said)
+    exchange = Exchange(caller.scope, place, project_of(caller), said, draft_of_call, claim)
+    try:
+        exchange.begin(history, body.options())
+    except ModelError as error:
+        raise Problem(MODEL_FAILED, str(error)) from error
+    if exchange.text_id is None:  # the calls come together, and all is stored with them
+        _run(exchange)
+    response = _begun(body, exchange)
+    answer = _Answer(caller, body, exchange, response, claim)
+    if not body.stream:
+        _run(exchange)
+        final = answer.finish()
+        if final.error is not None:
+            raise Problem(MODEL_FAILED, final.error["message"], NOT_AGAIN.copy())
+        return Reply(final)
+    if exchange.text_id is None:
+        return _streamed(told_whole(answer.finish()))
+    events = ResponseEvents(response)
+    events.begin_text(exchange.text_id)
+
+    def tell() -> None:
+        try:
+            for piece in exchange.pieces():
+                events.say(piece)
+        finally:
+            events.end(answer.finish())
+
+    aside(tell)
+    seconds = settings().chat_timeout + settings().stream_timeout
+    return _streamed(body_of(TellingWait(events.telling, seconds, sse.SIGN_OF_LIFE)))
+
+
+def _streamed(body: str, headers: dict[str, str] = {}) -> Reply[ModelResponse]:  # noqa: B006
+    return Reply(body, {**sse.HEADERS, **headers}, media_type=EVENT_STREAM)  # type: ignore[arg-type]
+
+
+def _run(exchange: Exchange) -> None:
+    for _ in exchange.pieces():
+        pass
+
+
+def _place_of(caller: Caller, body: ResponseCreate) -> Place | None:
+    if body.conversation is not None:
+        return Place(body.conversation)
+    previous_id = body.previous_response_id
+    if previous_id is None:
+        return None
+    try:
+        conversation_id = answers.adopt(
+            caller.scope, project_of(caller), name_of(caller), previous_id
+        )
+        rows = answers.find(caller.scope, conversation_id, previous_id)
+    except NotFound:
+        name = shown_id(RESPONSE, previous_id)
+        message = f"{name} is not stored, or not any more"
+        wrong = {"loc": ["body", "previous_response_id"], "msg": message, "type": NO_PREVIOUS}
+        detail = f"{message}: send what was said before as input, or in a conversation."
+        raise Problem(INVALID, detail, errors=[wrong]) from None
+    return Place(conversation_id, rows[-1].id)
+
+
+def _history(
+    caller: Caller, body: ResponseCreate, place: Place | None, said: list[Draft]
+) -> list[ChatMessage]:
+    """What the model is told. Raises Problem 422 if that is nothing."""
+    most = settings().chat_context_tokens
+    if place is None:
+        told = context.of_drafts(most, body.instructions, said)
+    else:
+        leaf_id = None if place.parent_id is ACTIVE_LEAF else place.parent_id
+        told = context.read(
+            caller.scope, str(place.conversation_id), most, leaf_id, body.instructions, said
+        )
+    if len(told.messages) > bool(body.instructions):
+        return told.messages
+    wrong = {"loc": ["body", "input"], "msg": "has nothing to be told", "type": "missing"}
+    raise Problem(INVALID, "There is nothing to answer: send an input.", errors=[wrong])
+
+
+def _begun(body: ResponseCreate, exchange: Exchange) -> ModelResponse:
+    ids = [exchange.text_id, *(id for id, _ in exchange.calls), *exchange.said_ids[::-1]]
+    id = next((id for id in ids if id), None) or new_id()
+    return new_response(
+        shown_id(RESPONSE, id),
+        conversation=_reference(exchange.conversation_id),
+        **body.echoed(),
+    )
+
+
+def _reference(conversation_id: str | None) -> JsonObject | None:
+    return {"id": shown_id(CONVERSATION, conversation_id)} if conversation_id else None
+
+
+class _Answer(NamedTuple):
+    """What is needed to say how a response has ended."""
+
+    caller: Caller
+    body: ResponseCreate
+    exchange: Exchange
+    response: ModelResponse
+    claim: Claim | None
+
+    def finish(self) -> ModelResponse:
+        """The response as it stays. It is noted for those who repeat the request or go on."""
+        it = self.exchange
+        output = output_of(it.text_id, it.text, it.status, it.calls)
+        final = ended(self.response, it.status, output, it.end, it.failure)
+        try:
+            if self.claim is not None:
+                outcome = Outcome(200, "{}", to_json(final).decode())
+                idempotency_keys.settle(self.claim, outcome)
+            if it.conversation_id is None and self.body.store is not False:
+                self._keep(final)
+        except Exception:  # the answer is stored, and nobody shall ask again for this
+            log.exception("The end of a response could not be noted")
+        return final
+
+    def _keep(self, final: ModelResponse) -> None:
+        drafts = [draft_of(item)._replace(id=id_in(item["id"])) for item in final.output]
+        id = str(id_in(final.id))
+        answers.keep(name_of(self.caller), id, [*self.body.drafts(), *drafts])
+
+
+def _again(caller: Caller, body: ResponseCreate, first: Outcome) -> Reply[ModelResponse]:
+    """The response to a request that is repeated."""
+    if first.body is not None:
+        response = ModelResponse(**from_json(first.body))
+    else:  # the process that answered it was killed, or is still at work
+        conversation_id, rows = answers.referred_to(caller.scope, first)
+        if any(row.status == IN_PROGRESS for row in rows):
+            raise RequestInProgress("The first request with this Idempotency-Key still runs.")
+        is_whole = all(row.status == COMPLETED for row in rows)
+        id = rows[0].id if rows else new_id()
+        response = new_response(
+            shown_id(RESPONSE, id), conversation=_reference(conversation_id), **body.echoed()
+        )
+        status = COMPLETED if is_whole else INCOMPLETE
+        response = ended(response, status, [shown_item(row) for row in rows], End())
+    if body.stream:
+        return _streamed(told_whole(response), REPLAYED)
+    if response.error is not None:
+        raise Problem(MODEL_FAILED, response.error["message"], {**NOT_AGAIN, **REPLAYED})
+    return Reply(response, REPLAYED.copy())
