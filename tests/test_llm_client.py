@@ -28,6 +28,7 @@ def test_a_model_receives_a_request_in_openais_format(
         "model": "small",
         "messages": [{"role": "user", "content": "Hi"}],
         "stream": True,
+        "stream_options": {"include_usage": True},
     }
 
 

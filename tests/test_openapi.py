@@ -11,7 +11,7 @@ from chalice.app import RouteEntry
 
 from app import app
 from db.clock import new_id
-from handlers.http.caller import SignedOnUser
+from handlers.http.caller import Bearer, SignedOnUser
 from handlers.http.openapi import describe
 from handlers.service import openapi
 
@@ -85,18 +85,23 @@ def test_the_document_has_every_parameter(route: RouteEntry):
     taken = parameters_of(route)
     of_model = getattr(taken.pop("headers", None), "model_fields", {})
     headers = {field.alias for field in of_model.values()}
-    if taken.pop("caller", None):
+    if caller := taken.pop("caller", None):
         headers.add("X-User-Id")
+        if caller is Bearer:
+            headers.add("OpenAI-Project")
     if route.method == "POST" and not route.view_function.endpoint.is_idempotent:
         headers.add("Idempotency-Key")
     taken.pop("claim", None)
     assert names(route, "header") == headers
-    assert names(route, "query") == set(getattr(taken.pop("query", None), "model_fields", ()))
+    of_query = getattr(taken.pop("query", None), "model_fields", {})
+    assert names(route, "query") == {field.alias or name for name, field in of_query.items()}
     assert ("requestBody" in operation(route)) == bool(taken.pop("body", None))
     assert names(route, "path") == set(taken) == set(re.findall("{(.*?)}", route.uri_pattern))
 
 
-@pytest.mark.parametrize(("require_api_key", "open_routes"), [(True, set()), (False, {"api"})])
+@pytest.mark.parametrize(
+    ("require_api_key", "open_routes"), [(True, set()), (False, {"api", "v1"})]
+)
 def test_the_document_tells_where_a_stage_needs_no_key(
     configure: Callable[..., None], require_api_key: bool, open_routes: set[str]
 ):
@@ -147,7 +152,8 @@ def test_the_document_links_what_was_made_to_what_can_be_asked_about_it(
 @every_route
 def test_the_document_requires_a_key_and_a_user_where_the_route_does(route: RouteEntry):
     caller = parameters_of(route).get("caller")
-    assert operation(route).get("security") == ([{"ApiKey": []}] if caller else None)
+    ways = [{"Bearer": []}] * (caller is Bearer) + [{"ApiKey": []}] * (caller is not None)
+    assert operation(route).get("security", []) == ways
     required = {p["name"] for p in operation(route)["parameters"] if p["required"]}
     assert ("X-User-Id" in required) == (caller is SignedOnUser)
 
@@ -168,7 +174,7 @@ def test_a_valid_request_is_answered_as_the_document_says(route: RouteEntry, ali
 @every_route
 def test_a_problem_is_answered_as_the_document_says(route: RouteEntry, alice_api: Api):
     answer = request_for(route, make_world()).send(alice_api, unknown_parameter=1)
-    assert answer.status == 422
+    assert answer.status == (400 if route.uri_pattern.startswith("/v1/") else 422)
     assert_documented(route, answer)
 
 
@@ -193,7 +199,8 @@ def test_the_document_and_the_route_agree_on_a_body(route: RouteEntry, alice_api
     bad = good._replace(json={**good.json, "unknown": 1})
     assert accepts(schema, good.json)
     assert not accepts(schema, bad.json)
-    assert bad.send(alice_api).status == 422
+    status = 400 if route.uri_pattern.startswith("/v1/") else 422
+    assert bad.send(alice_api).status == status
 
 
 @pytest.mark.parametrize(

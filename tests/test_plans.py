@@ -56,6 +56,7 @@ def use_everything(api: Api) -> None:
     branch_and_repeat(api)
     find_by_key(api)
     use_ai_sdk(api)
+    use_openai(api)
     id = world.conversation_id
     for path in (CONVERSATIONS, f"/projects/{PROJECT}/conversations"):
         for query in (
@@ -107,6 +108,21 @@ def follow_and_finish(api: Api, world: World) -> None:
     api.post(f"{message}/append", {"offset": len(SECRET) + 1, "delta": "More"})
     api.get(f"{conversation}/events", headers={"Last-Event-ID": "3"})
     api.get("/api/v1/conversations")
+
+
+def use_openai(api: Api) -> None:
+    """Go on from answers that are in a conversation, and from one that is in none."""
+    conversation = api.post("/v1/conversations", {"items": [HELLO]}).json["id"]
+    for place in ({"conversation": conversation}, {}):
+        asked = {"input": "Hello", **place}
+        answer = api.post("/v1/responses", asked).json["id"]
+        for _ in range(2):
+            api.post("/v1/responses", {"input": "More", "previous_response_id": answer})
+    for query in ({"order": "asc"}, {"order": "asc", "after": conversation},
+                  {"before": conversation}, {"metadata[a]": "b"}):  # fmt: skip
+        api.get("/v1/conversations", **query)
+    for order in ("asc", "desc"):
+        api.get(f"/v1/conversations/{conversation}/items", order=order)
 
 
 def filter_the_side_bar(api: Api) -> None:

@@ -15,15 +15,16 @@ from db.settings import settings
 
 from . import openapi_schemas, problems
 from .endpoint import JSON, Endpoint
-from .headers import API_KEY, IDEMPOTENT_REPLAYED, REQUEST_ID, RESPONSE_HEADERS
+from .headers import API_KEY, IDEMPOTENT_REPLAYED, REQUEST_ID, RESPONSE_HEADERS, SHOULD_RETRY
 from .openapi_schemas import Json, Schemas
-from .problems import Kind
+from .problems import Dialect, Kind
 
 # How a request that has this parameter can fail.
 IMPLIED = {
     "project_id": problems.OTHER_PROJECT,
     "conversation_id": problems.NO_CONVERSATION,
     "message_id": problems.NO_MESSAGE,
+    "item_id": problems.NO_MESSAGE,
     "branch": problems.NO_MESSAGE,
     "leaf": problems.NO_MESSAGE,
     "If-Match": problems.STALE_PRECONDITION,
@@ -55,7 +56,7 @@ def _describe(app: Chalice, require_api_key: bool) -> Json:
         if links := _links(route, routes):
             operation = paths[route.uri_pattern][route.method.lower()]
             operation["responses"][str(route.view_function.endpoint.status)]["links"] = links
-    modules = dict.fromkeys(route.view_function.__module__ for route in routes)
+    rooms = dict.fromkeys(_room(route.view_function.__module__) for route in routes)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -67,28 +68,38 @@ def _describe(app: Chalice, require_api_key: bool) -> Json:
             "here does not reach the service: the gateway answers 403.",
         },
         "servers": [{"url": ".", "description": "Where this document is."}],
-        "tags": [{"name": _tag(name), "description": _purpose(name)} for name in modules],
+        "tags": [{"name": _tag(room), "description": _purpose(room)} for room in rooms],
         "paths": paths,
         "components": {
             "schemas": named,
             "securitySchemes": {
+                "Bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The same key. Where none is needed, another token is ignored.",
+                },
                 "ApiKey": {
                     "type": "apiKey",
                     "in": "header",
                     "name": API_KEY.name,
                     "description": API_KEY.description,
-                }
+                },
             },
         },
     }
 
 
-def _tag(module: str) -> str:
-    return module.split(".")[1]  # a dialect has one for all of its modules
+def _room(module: str) -> str:
+    """The module of a resource, or for a dialect the package of all its modules."""
+    return ".".join(module.split(".")[:2])
 
 
-def _purpose(module: str) -> str:
-    return (sys.modules[module].__doc__ or "").partition("\n")[0]
+def _tag(room: str) -> str:
+    return room.rsplit(".", maxsplit=1)[-1]
+
+
+def _purpose(room: str) -> str:
+    return (sys.modules[room].__doc__ or "").partition("\n")[0]
 
 
 def _operation(
@@ -97,7 +108,7 @@ def _operation(
     summary, _, description = (getdoc(endpoint.function) or "").partition("\n")
     operation: Json = {
         "operationId": endpoint.function.__name__,
-        "tags": [_tag(endpoint.function.__module__)],
+        "tags": [_tag(_room(endpoint.function.__module__))],
         "summary": summary,
         "description": description.strip(),
         "parameters": list(_parameters(route, endpoint)),
@@ -105,6 +116,8 @@ def _operation(
     }
     if endpoint.authentication:
         operation["security"] = [{"ApiKey": []}]
+        if endpoint.authentication.by_bearer:
+            operation["security"].insert(0, {"Bearer": []})
         if not (endpoint.authentication.key_always or require_api_key):
             operation["security"].append({})  # nothing is needed
     if endpoint.body_model:
@@ -121,6 +134,8 @@ def _parameters(route: RouteEntry, endpoint: Endpoint) -> Iterator[Json]:
     if endpoint.authentication:
         user = endpoint.authentication.user_always and openapi_schemas.SignedOnUser
         yield from openapi_schemas.parameters("header", user or openapi_schemas.User)
+        if endpoint.authentication.by_bearer:
+            yield from openapi_schemas.parameters("header", openapi_schemas.OpenAIProject)
     if _takes_key(route):
         yield from openapi_schemas.parameters("header", openapi_schemas.Retry)
 
@@ -180,10 +195,15 @@ def _responses(route: RouteEntry, endpoint: Endpoint, of_bodies: Schemas) -> dic
         responses[str(endpoint.if_none)] = _response("There is nothing to tell.", ())
     if "If-None-Match" in _names(endpoint):
         responses["304"] = _response("It has not changed.", endpoint.sends)
-    kinds = sorted(_kinds(route, endpoint), key=attrgetter("status"))
-    for status, group in groupby(kinds, key=attrgetter("status")):
-        responses[str(status)] = _problem(list(group), PROBLEM_HEADERS.get(status, []))
-    return {**responses, "default": _problem([], [])}
+    dialect = problems.dialect_of(route.uri_pattern)
+    status_of = dialect.status_of if dialect else attrgetter("status")
+    kinds = sorted(_kinds(route, endpoint), key=status_of)
+    for status, group in groupby(kinds, key=status_of):
+        headers = PROBLEM_HEADERS.get(status, [])
+        if status == HTTPStatus.BAD_GATEWAY and SHOULD_RETRY in endpoint.sends:
+            headers = [*headers, SHOULD_RETRY]
+        responses[str(status)] = _problem(list(group), headers, dialect)
+    return {**responses, "default": _problem([], [], dialect)}
 
 
 def _response(description: str, headers: Iterable[str]) -> Json:
@@ -196,14 +216,16 @@ def _response(description: str, headers: Iterable[str]) -> Json:
     }
 
 
-def _problem(kinds: list[Kind], headers: list[str]) -> Json:
+def _problem(kinds: list[Kind], headers: list[str], dialect: Dialect | None) -> Json:
     """The answer to one of `kinds`. With none, to any other problem."""
-    schema: Json = {"$ref": openapi_schemas.REF.format(model=openapi_schemas.Problem.__name__)}
-    if kinds:
+    body = dialect.body if dialect else openapi_schemas.Problem
+    schema: Json = {"$ref": openapi_schemas.REF.format(model=body.__name__)}
+    if kinds and not dialect:
         schema["properties"] = {"type": {"enum": [kind.type for kind in kinds]}}
     titles = [kind.title for kind in kinds] or ["Any other problem"]
     response = _response(" ".join(f"{title}." for title in titles), headers)
-    return {**response, "content": {problems.MEDIA_TYPE: {"schema": schema}}}
+    media_type = dialect.media_type if dialect else problems.MEDIA_TYPE
+    return {**response, "content": {media_type: {"schema": schema}}}
 
 
 def _kinds(route: RouteEntry, endpoint: Endpoint) -> Iterator[Kind]:
@@ -213,6 +235,8 @@ def _kinds(route: RouteEntry, endpoint: Endpoint) -> Iterator[Kind]:
     yield from (problems.INVALID, problems.INTERNAL, problems.UNAVAILABLE)
     if endpoint.authentication:
         yield problems.UNAUTHENTICATED
+        if endpoint.authentication.by_bearer:
+            yield problems.OTHER_PROJECT  # in OpenAI-Project
         if endpoint.authentication.user_always:
             yield problems.NOT_SIGNED_ON
     if endpoint.body_model:

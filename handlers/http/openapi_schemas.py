@@ -1,13 +1,14 @@
 """JSON schemas for the OpenAPI document: of bodies, of answers, and of headers of all requests."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Union
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
 from .endpoint import Endpoint
-from .headers import IDEMPOTENCY_KEY, USER_ID, Headers
+from .headers import IDEMPOTENCY_KEY, OPENAI_PROJECT, USER_ID, Headers
+from .problems import dialects
 
 REF = "#/components/schemas/{model}"
 Json = dict[str, Any]
@@ -39,6 +40,10 @@ class Problem(BaseModel):
 
 class User(Headers):
     x_user_id: str | None = USER_ID.field(None)
+
+
+class OpenAIProject(Headers):
+    openai_project: str | None = OPENAI_PROJECT.field(None)
 
 
 class SignedOnUser(Headers):
@@ -77,8 +82,11 @@ class _Parameters(_Bodies):
 
 def of_bodies(endpoints: list[Endpoint]) -> tuple[Schemas, Json]:
     """The schemas of all bodies and answers, and those that they refer to, by name."""
+    # Of all shapes of errors, only the names in the second result are of use.
+    shapes = [Problem, *(dialect.body for dialect in dialects.values())]
+    errors: Any = Union[tuple(shapes)]  # noqa: UP007 - their number is not known
     wanted: list[tuple[Endpoint | None, JsonSchemaMode, TypeAdapter[Any]]] = [
-        (None, "validation", TypeAdapter(Problem))
+        (None, "validation", TypeAdapter(errors))
     ]
     for endpoint in endpoints:
         wanted.append((endpoint, "serialization", endpoint.response))
@@ -99,4 +107,6 @@ def parameters(place: str, model: type[BaseModel] | None) -> Iterator[Json]:
     for name, schema in described.get("properties", {}).items():
         required = name in described.get("required", ())
         about = {"description": schema.pop("description")} if "description" in schema else {}
+        if schema.get("type") == "object":  # `name[key]=value`
+            about |= {"style": "deepObject", "explode": True}
         yield {"in": place, "name": name, "required": required, **about, "schema": schema}

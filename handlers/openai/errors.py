@@ -53,9 +53,11 @@ def status_of(kind: Kind) -> int:
 def told(kind: Kind, detail: str, extra: dict[str, Any]) -> dict[str, Any]:
     wrong = next(iter(extra.get("errors") or ()), None)
     param = _param(wrong["loc"]) if wrong else None
+    if wrong and param:
+        detail = detail.replace(".".join(map(str, wrong["loc"])), param)
     return {
         "error": {
-            "message": detail.replace(".".join(map(str, wrong["loc"])), param) if param else detail,
+            "message": detail,
             "type": "server_error" if kind.status >= 500 else "invalid_request_error",
             "param": param,
             "code": _code_of_value(wrong["type"]) if wrong else CODES.get(kind),

@@ -13,6 +13,10 @@ from chalice.config import Config
 from chalice.local import LocalGateway
 from chalice.test import Client
 
+from handlers.http import problems
+from handlers.http.problems import Kind
+from handlers.openai.errors import CODES, status_of
+
 
 class Answer(NamedTuple):
     status: int
@@ -135,7 +139,12 @@ def curl(line: str, port: int) -> Answer:
 
 
 def assert_problem(answer: Answer, status: int, slug: str) -> dict[str, Any]:
-    """Assert the status, type and shape of an error, and return it."""
+    """Assert the status, type and shape of an error, and return it.
+
+    Where another dialect tells it, the status and the shape are that one's.
+    """
+    if list(answer.json) == ["error"]:
+        return _openai_problem(answer, slug)
     assert answer.status == status, answer
     assert answer.headers["content-type"] == "application/problem+json"
     problem = answer.json
@@ -146,3 +155,15 @@ def assert_problem(answer: Answer, status: int, slug: str) -> dict[str, Any]:
     assert problem["title"]
     assert problem["detail"].endswith(".")
     return problem
+
+
+def _openai_problem(answer: Answer, slug: str) -> dict[str, Any]:
+    (kind,) = (k for k in vars(problems).values() if isinstance(k, Kind) and k.slug == slug)
+    assert answer.status == status_of(kind), answer
+    assert answer.headers["content-type"] == "application/json"
+    error = answer.json["error"]
+    assert list(error) == ["message", "type", "param", "code"]
+    assert error["type"] == ("server_error" if answer.status >= 500 else "invalid_request_error")
+    assert kind is problems.INVALID or error["code"] == CODES.get(kind)
+    assert error["message"].endswith(".")
+    return {"title": error["code"], "detail": error["message"], "errors": error}

@@ -9,6 +9,7 @@ from chalice.app import RouteEntry
 
 from app import app
 from db import conversations, messages, streams
+from db.clock import new_id
 from db.engine.database import database
 from db.messages import Draft
 from db.scope import EVERYTHING, Scope
@@ -30,6 +31,12 @@ class World(NamedTuple):
     message_id: str
     key: str = "a key"
     chat_id: str = "a chat"
+    item_id: str = "no item"  # the message, as a path of /v1 names it
+
+    @property
+    def without_message(self) -> "World":
+        """A world in which the message is another one, which is not there."""
+        return self._replace(message_id=(id := new_id()), item_id=id)
 
 
 class Request(NamedTuple):
@@ -48,7 +55,9 @@ def make_world(project_id: str = PROJECT, user_id: str | None = USER) -> World:
     drafts = [Draft("user", SECRET), Draft("assistant", SECRET, "in_progress")]
     _, streaming = messages.append(scope, conversation.id, drafts)
     database.close()
-    return World(project_id, conversation.id, streaming.id, chat_id=conversation.id)
+    return World(
+        project_id, conversation.id, streaming.id, chat_id=conversation.id, item_id=streaming.id
+    )
 
 
 # A valid body for each route that takes one. `request_for` fails for a route that is missing.
@@ -72,6 +81,10 @@ BODIES: dict[str, Callable[[World], Any]] = {
         "project_id": world.project_id,
     },
     "stop_chat": lambda world: {"activeStreamId": world.message_id},
+    "create_openai_conversation": lambda world: {"title": "A title", "metadata": {"a": "b"}},
+    "update_openai_conversation": lambda world: {"title": "A new title", "metadata": {"a": "b"}},
+    "create_items": lambda world: {"items": [{"role": "user", "content": "Hello"}]},
+    "create_response": lambda world: {"conversation": world.conversation_id, "input": "Hello"},
 }
 # Routes whose conversation has to be in the trash.
 OF_THE_TRASH = {"restore_conversation", "purge_conversation"}
