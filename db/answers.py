@@ -114,11 +114,12 @@ def referred_to(scope: Scope, outcome: Outcome) -> tuple[str, list[MessageRow]]:
 # --- Answers that belong to no conversation
 
 
-def keep(who: str, answer_id: str, drafts: Sequence[Draft]) -> None:
+def keep(who: str, answer_id: str, said: Sequence[Draft], answer: Sequence[Draft]) -> None:
     """Keep what was said and its answer for a day, without a conversation.
 
     `adopt` makes a conversation of it. The drafts of the answer have the ids that it was told with.
     """
+    drafts = [*said, *answer[:1], *_marked(answer[1:], answer_id)]
     rows = [[isinstance(it.content, Item), *(getattr(it, name) for name in _KEPT)] for it in drafts]
     request = _kept(who, answer_id)
     idempotency_keys.once(request, lambda: Outcome(reference=json.dumps(rows)))

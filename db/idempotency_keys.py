@@ -105,6 +105,7 @@ def give_back(request: Claim) -> None:
 @transaction
 def take_away(request: Claim) -> Outcome | None:
     """What was stored under a key. From then on it is not. Of several, one takes it."""
+    _delete_expired(request.caller, request.key, ago(KEPT_SECONDS))
     found = _find(request.caller, request.key).fetchone()
     if found is None or _delete(request.caller, request.key).rowcount == 0:
         return None

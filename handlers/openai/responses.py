@@ -250,7 +250,8 @@ class ResponseCreate(Strict):
 
     def echoed(self) -> JsonObject:
         """What the response says of its request."""
-        sent = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        names = {"reasoning", "text", "tool_choice", "tools"}
+        sent = self.model_dump(mode="json", by_alias=True, exclude_unset=True, include=names)
         return {
             "instructions": self.instructions,
             "max_output_tokens": self.max_output_tokens,
@@ -425,9 +426,11 @@ class _Answer(NamedTuple):
         return final
 
     def _keep(self, final: ModelResponse) -> None:
-        drafts = [draft_of(item)._replace(id=id_in(item["id"])) for item in final.output]
-        id = str(id_in(final.id))
-        answers.keep(name_of(self.caller), id, [*self.body.drafts(), *drafts])
+        said, id = self.body.drafts(), str(id_in(final.id))
+        answer = [draft_of(item)._replace(id=id_in(item["id"])) for item in final.output]
+        if not answer:  # then one goes on from what was said
+            said[-1] = said[-1]._replace(id=id)
+        answers.keep(name_of(self.caller), id, said, answer)
 
 
 def _again(caller: Caller, body: ResponseCreate, first: Outcome) -> Reply[ModelResponse]:
