@@ -1,5 +1,6 @@
 """OpenAI's responses: a model is asked, in a conversation or without one."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
@@ -74,6 +75,7 @@ routes = Blueprint(__name__)
 JsonObject = dict[str, Any]
 # The client shall not repeat a request of which a part is stored.
 NOT_AGAIN = {SHOULD_RETRY: "false"}
+NO_HEADERS: Mapping[str, str] = {}
 
 
 # --- What is sent
@@ -313,20 +315,16 @@ def _answered(caller: Caller, body: ResponseCreate, claim: Claim | None) -> Repl
         exchange.begin(history, body.options())
     except ModelError as error:
         raise Problem(MODEL_FAILED, str(error)) from error
-    if exchange.text_id is None:  # the calls come together, and all is stored with them
-        _run(exchange)
+    is_live = body.stream and exchange.text_id is not None  # calls come together
+    if not is_live:
+        for _ in exchange.pieces():
+            pass
     response = _begun(body, exchange)
     answer = _Answer(caller, body, exchange, response, claim)
-    if not body.stream:
-        _run(exchange)
-        final = answer.finish()
-        if final.error is not None:
-            raise Problem(MODEL_FAILED, final.error["message"], NOT_AGAIN.copy())
-        return Reply(final)
-    if exchange.text_id is None:
-        return _streamed(told_whole(answer.finish()))
+    if not is_live:
+        return _told(body, answer.finish())
     events = ResponseEvents(response)
-    events.begin_text(exchange.text_id)
+    events.begin_text(str(exchange.text_id))
 
     def tell() -> None:
         try:
@@ -340,13 +338,19 @@ def _answered(caller: Caller, body: ResponseCreate, claim: Claim | None) -> Repl
     return _streamed(body_of(TellingWait(events.telling, seconds, sse.SIGN_OF_LIFE)))
 
 
-def _streamed(body: str, headers: dict[str, str] = {}) -> Reply[ModelResponse]:  # noqa: B006
+def _told(
+    body: ResponseCreate, response: ModelResponse, headers: Mapping[str, str] = NO_HEADERS
+) -> Reply[ModelResponse]:
+    """A response that is there to its end. Raises Problem 502 for one that has failed."""
+    if body.stream:
+        return _streamed(told_whole(response), headers)
+    if response.error is not None:
+        raise Problem(MODEL_FAILED, response.error["message"], {**NOT_AGAIN, **headers})
+    return Reply(response, {**headers})
+
+
+def _streamed(body: str, headers: Mapping[str, str] = NO_HEADERS) -> Reply[ModelResponse]:
     return Reply(body, {**sse.HEADERS, **headers}, media_type=EVENT_STREAM)  # type: ignore[arg-type]
-
-
-def _run(exchange: Exchange) -> None:
-    for _ in exchange.pieces():
-        pass
 
 
 def _place_of(caller: Caller, body: ResponseCreate) -> Place | None:
@@ -448,8 +452,4 @@ def _again(caller: Caller, body: ResponseCreate, first: Outcome) -> Reply[ModelR
         )
         status = COMPLETED if is_whole else INCOMPLETE
         response = ended(response, status, [shown_item(row) for row in rows], End())
-    if body.stream:
-        return _streamed(told_whole(response), REPLAYED)
-    if response.error is not None:
-        raise Problem(MODEL_FAILED, response.error["message"], {**NOT_AGAIN, **REPLAYED})
-    return Reply(response, REPLAYED.copy())
+    return _told(body, response, REPLAYED)
