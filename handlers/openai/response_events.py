@@ -18,9 +18,8 @@ from db.models import COMPLETED, IN_PROGRESS, INCOMPLETE
 
 from ..http.telling import Telling
 from ..llm.client import End
-from .wire import ItemObject, ShownItem, call_item, id_in, item_id, message_item, text_part
+from .wire import JsonObject, ShownItem, call_item, id_in, item_id, message_item, text_part
 
-JsonObject = dict[str, Any]
 # Why a response is incomplete, by why the model ended.
 REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
 FAILED = "failed"
@@ -62,7 +61,7 @@ class ModelResponse:
 def ended(
     response: ModelResponse,
     status: str,
-    output: Sequence[ItemObject],
+    output: Sequence[JsonObject],
     end: End,
     failure: str | None = None,
 ) -> ModelResponse:
@@ -101,7 +100,7 @@ _DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 
 def output_of(
     text_id: str | None, text: str, status: str, calls: Sequence[tuple[str, Call]]
-) -> list[ItemObject]:
+) -> list[JsonObject]:
     """The items of an answer: its text, if there is any, and its calls."""
     said = [message_item(text_id, "assistant", text, status)] if text_id else []
     return [*said, *({"id": item_id("function_call", id), **call_item(it)} for id, it in calls)]
@@ -139,7 +138,7 @@ class ResponseEvents:
         self._tell(response.status, response=response)
         self.telling.end()
 
-    def _tell_call(self, index: int, item: ItemObject) -> None:
+    def _tell_call(self, index: int, item: JsonObject) -> None:
         place = {"item_id": item["id"], "output_index": index}
         arguments = item["arguments"]
         added = {**item, "arguments": "", "status": IN_PROGRESS}

@@ -38,7 +38,7 @@ from db.models import (
 from ..http.types import LIST, ONE, Strict, Text, one_or_list, without_nul
 from .errors import UNSUPPORTED
 
-ItemObject = dict[str, Any]
+JsonObject = dict[str, Any]
 
 # --- Ids
 
@@ -256,7 +256,7 @@ def draft_of_call(call: Call) -> Draft:
     return draft_of(call_item(call))
 
 
-def call_item(call: Call) -> ItemObject:
+def call_item(call: Call) -> JsonObject:
     return {
         "type": "function_call",
         "call_id": call.id,
@@ -269,7 +269,7 @@ def call_item(call: Call) -> ItemObject:
 # --- Items that are shown
 
 ShownItem = Annotated[
-    ItemObject,
+    JsonObject,
     WithJsonSchema(
         {
             "type": "object",
@@ -282,7 +282,7 @@ ShownItem = Annotated[
 _WITH_STATUS = ("function_call", "function_call_output")
 
 
-def shown_item(row: MessageRow) -> ItemObject:
+def shown_item(row: MessageRow) -> JsonObject:
     match row.content:
         case Item([{"type": str(type)} as item]):
             ours = item_id(type, row.id)
@@ -299,7 +299,7 @@ def shown_item(row: MessageRow) -> ItemObject:
     }
 
 
-def message_item(id: str, role: str, content: str | list[Any], status: str) -> ItemObject:
+def message_item(id: str, role: str, content: str | list[Any], status: str) -> JsonObject:
     return {
         "id": item_id("message", id),
         "type": "message",
