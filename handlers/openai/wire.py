@@ -95,7 +95,17 @@ _CONVERSATION_ID = WithJsonSchema({"type": "string", "examples": [f"conv_{'0' * 
 ConversationId = Annotated[str, AfterValidator(_conversation_id), _CONVERSATION_ID]
 ItemId = Annotated[str, AfterValidator(_item_id), WithJsonSchema({"type": "string"})]
 # In a query or a body.
-Cursor = Annotated[str, AfterValidator(_named_id), WithJsonSchema({"type": "string"})]
+Cursor = Annotated[
+    str,
+    AfterValidator(_named_id),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": "^([a-z]+_)?[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$",
+            "examples": [f"msg_{'0' * 32}"],
+        }
+    ),
+]
 
 
 def seconds(moment: str) -> int:
@@ -208,11 +218,42 @@ def _texts_in(value: Any) -> Iterator[str]:
                 rest += members
 
 
-_ANY_ITEM: dict[str, Any] = {
-    "type": "object",
+def _schema(required: Sequence[str], **properties: Any) -> JsonObject:
+    return {"type": "object", "required": [*required], "properties": properties}
+
+
+_TEXT: JsonObject = {"type": "string", "minLength": 1}
+_CHECKED = ("message", "function_call", "function_call_output", "item_reference")
+_ANY_ITEM: JsonObject = {
     "description": "A message, or an item of any other type, which is given back as it is.",
-    "anyOf": [{"required": ["type"]}, {"required": ["role", "content"]}],
-    "properties": {"type": {"type": "string"}},
+    "anyOf": [
+        _schema(
+            ("role", "content"),
+            type={"const": "message"},
+            role={"enum": ["user", "assistant", "system", "developer"]},
+            content={
+                "anyOf": [
+                    {"type": "string"},
+                    {"type": "array", "items": _schema(["type"], type={"type": "string"})},
+                ]
+            },
+            status={"enum": [IN_PROGRESS, COMPLETED, INCOMPLETE, None]},
+        ),
+        _schema(
+            ("type", "call_id", "name", "arguments"),
+            type={"const": "function_call"},
+            call_id=_TEXT,
+            name=_TEXT,
+            arguments={"type": "string"},
+        ),
+        _schema(
+            ("type", "call_id", "output"),
+            type={"const": "function_call_output"},
+            call_id=_TEXT,
+            output={"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]},
+        ),
+        _schema(["type"], type={"type": "string", "not": {"enum": [*_CHECKED]}}),
+    ],
 }
 SentItem = Annotated[
     Annotated[
@@ -393,9 +434,13 @@ class IncludeQuery(Strict):
 
 
 def _refuse(value: Any) -> Any:
-    if value:
+    if value is not None and value is not False:
         raise PydanticCustomError(UNSUPPORTED, "is not supported: leave it out")
     return None
 
 
-Unsupported = Annotated[Any, AfterValidator(_refuse)]
+Unsupported = Annotated[
+    Any,
+    AfterValidator(_refuse),
+    WithJsonSchema({"enum": [None, False], "description": "Not here."}),
+]

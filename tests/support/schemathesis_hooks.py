@@ -1,13 +1,14 @@
 """What schemathesis must know of the service beyond the OpenAPI document. Each has its reason."""
 
 import os
+import re
 from itertools import count
 from typing import Any
 from uuid import UUID
 
 import schemathesis
 from schemathesis.core.failures import AcceptedNegativeData, Failure
-from schemathesis.openapi.checks import RejectedPositiveData
+from schemathesis.openapi.checks import RejectedPositiveData, UseAfterFree
 
 KEY, USER = "Idempotency-Key", "X-User-Id"
 # Refusals of requests that OpenAPI cannot tell from good ones.
@@ -29,6 +30,11 @@ REFUSALS = (
     "Only a question can be answered again",
     "messageId must name a message of this chat",
     "Send a project_id, or a key of one project",
+    "There is nothing to answer",
+    "previous_response_id: resp_",  # no link leads to a body
+    "conversation and previous_response_id cannot be combined",
+    "must not contain the NUL character",  # in an item, however deep
+    "a json_schema needs a name and a schema",
     "cursor belongs to a list with another sort or filter",  # a link is inferred from its name
 )
 _keys = count(1)
@@ -62,6 +68,10 @@ def before_call(context: Any, case: schemathesis.Case, kwargs: dict[str, Any]) -
         if case.path == "/api/v1/changes":  # so is this one, which comes from the page before
             case.query.pop("after", None)
         _forget_messages(case.body)
+    if not case.path.startswith("/v1/"):  # links are inferred from names, and ids look otherwise
+        for name, value in case.path_parameters.items():
+            if re.fullmatch(r"[a-z]+_[0-9a-f]{32}", str(value)):
+                case.path_parameters[name] = str(UUID(value[-32:]))
     if case.meta.phase.name.value == "stateful" and "sso" not in case.path:
         # What one user makes does not exist for another one.
         case.headers.pop(USER, None)
@@ -97,6 +107,8 @@ def filter_failure(context: Any, failure: Failure, case: Any, response: Any) -> 
     """Whether it is one."""
     if isinstance(failure, RejectedPositiveData):
         return not any(refusal in response.text for refusal in REFUSALS)
+    if isinstance(failure, UseAfterFree):  # it does not know that what was deleted can be restored
+        return False
     if isinstance(failure, AcceptedNegativeData):
         # An unknown header is ignored, as in all of HTTP.
         return "x-schemathesis-unknown-property" not in case.headers
