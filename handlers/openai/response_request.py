@@ -8,6 +8,7 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -39,10 +40,13 @@ def _only_function(type: str) -> str:
     return type
 
 
+Function = Annotated[str, AfterValidator(_only_function), WithJsonSchema({"const": "function"})]
+
+
 class FunctionTool(Strict):
     """A tool that the client runs."""
 
-    type: Annotated[str, AfterValidator(_only_function)]
+    type: Function
     name: Annotated[str, Field(min_length=1)]
     description: str | None = None
     parameters: JsonObject | None = None
@@ -60,7 +64,7 @@ class FunctionTool(Strict):
 
 
 class NamedTool(Strict):
-    type: Annotated[str, AfterValidator(_only_function)]
+    type: Function
     name: str
 
 
