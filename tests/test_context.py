@@ -154,6 +154,30 @@ def test_system_messages_of_other_branches_are_not_told(conversation_id: str):
     assert contents(read(conversation_id, 100)) == ["a", "c"]
 
 
+def test_what_is_not_stored_yet_is_told_behind_what_is(conversation_id: str):
+    say(conversation_id, *line(40), call("c1"))
+    said = [Draft("system", "Politely"), result("c1"), Draft("user", "Well?")]
+    found = context.read(EVERYTHING, conversation_id, 8000, instructions="Briefly", said=said)
+    assert contents(found) == [
+        *("Briefly", *(draft.content for draft in line(40)), None, "42", "Politely", "Well?")
+    ]
+    small = context.read(EVERYTHING, conversation_id, 1, instructions="Briefly", said=said)
+    assert contents(small) == ["Briefly", "Politely", "Well?"]
+    assert small.dropped == 42
+    output = context.read(EVERYTHING, conversation_id, 1, said=said[1:2])
+    assert contents(output) == [None, "42"]
+    assert output.dropped == 40
+
+
+def test_drafts_alone_have_a_context():
+    said = [*line(3), call("c1"), result("c1")]
+    assert contents(context.of_drafts(8000, "Briefly", said))[0] == "Briefly"
+    assert len(context.of_drafts(8000, None, said).messages) == 5
+    small = context.of_drafts(1, None, said)
+    assert (contents(small), small.dropped) == ([None, "42"], 3)
+    assert context.of_drafts(1, None, []) == Context([], 0, 0)
+
+
 def test_an_unknown_leaf_is_not_found(conversation_id: str):
     other = conversations.start(EVERYTHING, PROJECT).id
     for leaf in (new_id(), *say(other, Draft("user", "Hi"))):

@@ -105,6 +105,37 @@ def test_every_list_agrees_with_a_slow_reference():
             back = lists.page_for(scope, None, which, sort, 3, before=key_of(last, sort))
             assert [row.id for row in back.rows] == wanted[1:4]
             assert back.has_more
+            oldest = lists.page_for(scope, None, which, sort, 3, ascending=True)
+            assert [row.id for row in oldest.rows] == wanted[:-4:-1]
+            assert oldest.has_more
+            place = {"before": key_of(last, sort), "ascending": True}
+            older = lists.page_for(scope, None, which, sort, 3, **place)
+            assert [row.id for row in older.rows] == wanted[:4:-1][-3:]
+
+
+@pytest.mark.usefixtures("either_store")
+@pytest.mark.parametrize("batch", [1, 2, 500])
+def test_a_list_by_metadata_agrees_with_a_slow_reference(
+    batch: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(lists, "BATCH_ROWS", batch)
+    values = [None, {}, {"a": "1"}, {"a": "1", "b": "\0ü"}, {"a": 1}, {"a": ["1"]}, {"a": None}]
+    rows = [
+        conversations.start(EVERYTHING, PROJECT, metadata=values[number % len(values)])
+        for number in range(40)
+    ]
+    for pairs in ((("a", "1"),), (("a", "1"), ("b", "\0ü")), (("c", "1"),)):
+        which = Filter(metadata=pairs)
+        wanted = [
+            row.id
+            for row in reversed(rows)
+            if all((row.metadata or {}).get(name) == value for name, value in pairs)
+        ]
+        for limit in (1, 3, 100):
+            read = [row.id for page in pages(EVERYTHING, which, CREATED, limit) for row in page]
+            assert read == wanted
+        up = lists.page_for(EVERYTHING, None, which, limit=100, ascending=True)
+        assert [row.id for row in up.rows] == wanted[::-1]
 
 
 def test_an_appended_message_moves_its_conversation_to_the_front():
