@@ -15,7 +15,7 @@ JS := tests/js/node_modules
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
-# Serving needs 94 MB of packages, and testing 464. So the first `make serve` takes half the time.
+# Serving needs 94 MB of packages, and testing 537. So the first `make serve` takes half the time.
 $(SERVES): requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt \
@@ -49,7 +49,7 @@ check-rest: lint types docs package $(JS)/ready  # the part of the gate that `te
 # npm has certificates of its own. A machine behind a proxy has further ones.
 export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 
-# The AI SDK's clients, which some of these tests run in Node.
+# The AI SDK's and OpenAI's clients, which some of these tests run in Node.
 $(JS)/ready: tests/js/package.json
 	npm --prefix tests/js install --no-package-lock --no-audit --no-fund --loglevel=error
 	touch $@

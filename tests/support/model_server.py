@@ -51,6 +51,21 @@ class Reply:
             self.delta(content=text)
         return self
 
+    def call(self, name: str, *pieces: str, id: str = "call_1", index: int = 0) -> Self:
+        """Call a function, with its arguments in pieces."""
+        first = {"index": index, "id": id, "type": "function"}
+        self.delta(tool_calls=[{**first, "function": {"name": name, "arguments": ""}}])
+        for piece in pieces:
+            self.delta(tool_calls=[{"index": index, "function": {"arguments": piece}}])
+        return self
+
+    def finish(self, reason: str) -> Self:
+        choice = {"index": 0, "delta": {}, "finish_reason": reason}
+        return self.event({"object": "chat.completion.chunk", "choices": [choice]})
+
+    def usage(self, **usage: object) -> Self:
+        return self.event({"object": "chat.completion.chunk", "choices": [], "usage": usage})
+
     def end(self) -> None:
         self.send(b"")
 
