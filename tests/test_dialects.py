@@ -5,6 +5,9 @@ from typing import Any
 import pytest
 from openai import OpenAI
 
+from db import api_keys
+from db.engine.database import database
+
 from .support.clients import Api
 from .support.model_server import ModelServer, Reply
 from .support.openai_clients import (
@@ -28,6 +31,14 @@ def text_of_content(content: Any) -> str:
     if part["type"] == "function_call":
         return f"{part['name']}({part['arguments']})"
     return str(part["output"] if part["type"] == "function_call_output" else part["text"])
+
+
+@pytest.fixture
+def other_api(other_api: Api) -> Api:
+    """A client with a key, without which `/projects` shows nothing."""
+    other_api.headers["X-API-Key"], _ = api_keys.make()
+    database.close()
+    return other_api
 
 
 @pytest.fixture

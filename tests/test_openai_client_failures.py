@@ -47,7 +47,11 @@ def hasty(monkeypatch: pytest.MonkeyPatch, connect: Connect) -> OpenAI:
 def in_turn(*scripts: Script) -> Script:
     """A model that follows each script once."""
     left = list(scripts)
-    return lambda reply: left.pop(0)(reply)
+
+    def follow(reply: Reply) -> None:
+        left.pop(0)(reply)
+
+    return follow
 
 
 def refuse(reply: Reply) -> None:
