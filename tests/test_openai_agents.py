@@ -49,7 +49,7 @@ def run(port: int, connect: Connect) -> Run:
     @asynccontextmanager
     async def opened() -> AsyncIterator[AsyncOpenAI]:
         url = f"http://127.0.0.1:{port}/v1"
-        async with AsyncOpenAI(api_key="no key of ours", base_url=url, max_retries=0) as client:
+        async with AsyncOpenAI(api_key="sk-no-key-of-ours", base_url=url, max_retries=0) as client:
             yield client
 
     def run(job: Callable[[AsyncOpenAI], Awaitable[Any]]) -> Any:

@@ -288,6 +288,7 @@ def test_a_key_whose_model_failed_before_the_first_output_may_be_used_again(
 # Two requests at once
 
 
+@pytest.mark.usefixtures("either_store")
 def test_two_requests_in_one_conversation_are_both_answered(
     connect: Connect, id: str, model: ModelServer
 ):

@@ -342,6 +342,7 @@ def test_without_a_model_the_echo_answers(client: OpenAI, configure: Callable[..
 # Functions
 
 
+@pytest.mark.usefixtures("either_store")
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_function_is_called_and_its_output_answered(
     client: OpenAI, id: str, model: ModelServer, streamed: bool

@@ -382,7 +382,8 @@ def test_include_is_taken_everywhere(client: OpenAI, id: str):
     assert list(items.list(id, include=INCLUDE)) == [added]
 
 
-def test_conversations_and_items_made_at_once_are_all_there(connect: Connect, id: str):
+@pytest.mark.usefixtures("either_store")
+def test_items_that_are_added_at_once_are_all_there(connect: Connect, id: str):
     clients = [connect() for _ in range(4)]
 
     def add(client: OpenAI) -> list[str]:
@@ -395,3 +396,14 @@ def test_conversations_and_items_made_at_once_are_all_there(connect: Connect, id
     for batch in batches:
         start = texts.index(batch[0])
         assert texts[start : start + 5] == batch
+
+
+@pytest.mark.parametrize("path", ["/v1/conversations", "/v1/responses"])
+def test_a_page_may_send_all_that_the_client_for_javascript_sends(other_api: Api, path: str):
+    answer = other_api.request("OPTIONS", path)
+    allowed = answer.headers["access-control-allow-headers"].lower().replace(" ", "").split(",")
+    names = "lang package-version os arch runtime runtime-version retry-count timeout helper-method"
+    assert {"authorization", "openai-organization", "openai-project", "idempotency-key"} <= {
+        *allowed
+    }
+    assert {f"x-stainless-{name}" for name in names.split()} <= {*allowed}

@@ -5,7 +5,7 @@ import { createInterface } from "node:readline"
 import OpenAI from "openai"
 
 const [baseURL] = process.argv.slice(2)
-const client = new OpenAI({ baseURL, apiKey: "no key of ours", maxRetries: 0, organization: null, project: null })
+const client = new OpenAI({ baseURL, apiKey: "sk-no-key-of-ours", maxRetries: 0, organization: null, project: null })
 
 async function all(iterable) {
   const found = []

@@ -54,7 +54,7 @@ def connect(port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect]:
     opened: list[OpenAI] = []
 
     def open_client(**options: Any) -> OpenAI:
-        given = {"api_key": "no key of ours", "max_retries": 0, **options}
+        given = {"api_key": "sk-no-key-of-ours", "max_retries": 0, **options}
         opened.append(OpenAI(base_url=f"http://127.0.0.1:{port}/v1", timeout=30, **given))
         return opened[-1]
 
