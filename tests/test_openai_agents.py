@@ -155,10 +155,10 @@ def test_a_run_with_a_session_keeps_its_items_there(
 ):
     async def twice(there: AsyncOpenAI) -> Any:
         session = OpenAIConversationsSession(openai_client=there)
-        result = await ask(streamed, agent(there, store=False), session=session)
+        result = await ask(streamed, agent(there), session=session)
         assert result.final_output == "It is sunny in Paris."
         model.script = answer("You are welcome.")
-        await ask(streamed, agent(there, store=False), "Thanks", session=session)
+        await ask(streamed, agent(there), "Thanks", session=session)
         return session.session_id
 
     id = run(twice)

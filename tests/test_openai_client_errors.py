@@ -127,7 +127,7 @@ FAULTS = {
     ),
     "in a conversation and after a response": Fault(
         respond(previous_response_id="resp_" + "0" * 32),
-        "previous_response_id", "mutually_exclusive_parameters",
+        None, "mutually_exclusive_parameters",
     ),
     "an unknown field of a response": Fault(
         respond(colour="red"), "colour", "unknown_parameter"
@@ -289,9 +289,7 @@ def test_what_a_key_does_not_open_is_not_found(connect: Connect):
         ),
         (
             415,
-            lambda client: client.conversations.create(
-                extra_headers={"Content-Type": "text/plain"}
-            ),
+            lambda client: client.conversations.create(extra_headers={"Content-Type": "image/png"}),
         ),
     ],
 )

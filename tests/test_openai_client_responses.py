@@ -13,7 +13,6 @@ from .support.clients import Api
 from .support.model_server import ModelServer, Reply, Stepwise
 from .support.openai_clients import (
     CALL,
-    NO_PROJECT,
     OUTPUT,
     USAGE,
     WEATHER,
@@ -462,25 +461,33 @@ def test_calls_of_another_dialect_are_told_here(
 # Where an answer is stored
 
 
-def test_without_a_conversation_a_response_begins_one(
-    client: OpenAI, model: ModelServer, other_api: Api
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_response_without_a_conversation_becomes_one_when_somebody_goes_on(
+    connect: Connect, model: ModelServer, other_api: Api, streamed: bool
 ):
-    response = client.responses.create(input="Hi")
-    assert response.conversation is not None
-    assert said_in(client, response.conversation.id) == [
-        ("user", "Hi"),
-        ("assistant", "Hello, world"),
-    ]
-    assert listed(client) == [response.conversation.id]
-    row = other_api.get(f"/api/v1/conversations/{hex_of(response.conversation.id)}").json
-    assert row["project_id"] == NO_PROJECT
+    client = connect(project=PROJECT)
 
+    def respond(text: str, **fields: Any) -> Any:
+        if not streamed:
+            return client.responses.create(input=text, **fields)
+        with client.responses.stream(model="m", input=text, **fields) as stream:
+            return stream.get_final_response()
 
-def test_a_new_conversation_is_in_the_project(connect: Connect, model: ModelServer, other_api: Api):
-    response = connect(project=PROJECT).responses.create(input="Hi")
-    assert response.conversation is not None
-    row = other_api.get(f"/api/v1/conversations/{hex_of(response.conversation.id)}").json
+    first = respond("one")
+    assert first.conversation is None
+    assert listed(client) == []
+    second = respond("two", previous_response_id=first.id)
+    id = second.conversation.id
+    assert listed(client) == [id]
+    hello = ("assistant", "Hello, world")
+    assert told(model) == [("user", "one"), hello, ("user", "two")]
+    assert said_in(client, id) == [*told(model), hello]
+    assert ids_in(client, id)[1::2] == [first.output[0].id, second.output[0].id]
+    row = other_api.get(f"/api/v1/conversations/{hex_of(id)}").json
     assert row["project_id"] == PROJECT
+    branch = respond("zwei", previous_response_id=first.id)
+    assert branch.conversation.id == id
+    assert said_in(client, id) == [("user", "one"), hello, ("user", "zwei"), hello]
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -510,13 +517,6 @@ def test_a_response_goes_on_from_another(client: OpenAI, id: str, model: ModelSe
     assert ids_in(client, id)[-1] == third.output[0].id
 
 
-def test_a_response_goes_on_from_the_first_of_all(client: OpenAI, model: ModelServer):
-    first = client.responses.create(input="one")
-    second = client.responses.create(input="two", previous_response_id=first.id)
-    assert second.conversation == first.conversation
-    assert len(listed(client)) == 1
-
-
 def test_a_response_that_goes_on_elsewhere_is_a_branch(
     client: OpenAI, id: str, model: ModelServer, other_api: Api
 ):
@@ -539,20 +539,27 @@ def test_a_response_of_a_call_is_gone_on_from(client: OpenAI, model: ModelServer
     output: Any = {"type": "function_call_output", "call_id": "call_1", "output": "sunny"}
     second = client.responses.create(input=[output], previous_response_id=first.id)
     assert second.output_text == "It is sunny."
-    assert second.conversation == first.conversation
+    assert second.conversation is not None
+    assert [kind for kind, _ in said_in(client, second.conversation.id)] == [
+        "user", "function_call", "function_call_output", "assistant",
+    ]  # fmt: skip
 
 
-def test_a_response_of_several_items_is_gone_on_from_its_end(client: OpenAI, model: ModelServer):
+@pytest.mark.parametrize("place", ["in a conversation", "nowhere"])
+def test_a_response_of_several_items_is_gone_on_from_its_end(
+    client: OpenAI, id: str, model: ModelServer, place: str
+):
+    where: Any = {"conversation": id} if place == "in a conversation" else {}
     model.script = lambda reply: (
         reply.begin().say("Let me see.").call("weather", "{}").finish("tool_calls").done()
     )
-    first = client.responses.create(input="Weather?", tools=[WEATHER])
+    first = client.responses.create(input="Weather?", tools=[WEATHER], **where)
     model.script = answer("It is sunny.")
     output: Any = {"type": "function_call_output", "call_id": "call_1", "output": "sunny"}
-    client.responses.create(input=[output], previous_response_id=first.id)
+    second = client.responses.create(input=[output], previous_response_id=first.id)
     assert [role for role, _ in told(model)] == ["user", "assistant", "tool"]
-    assert first.conversation is not None
-    assert [kind for kind, _ in said_in(client, first.conversation.id)] == [
+    assert second.conversation is not None
+    assert [kind for kind, _ in said_in(client, second.conversation.id)] == [
         "user", "assistant", "function_call", "function_call_output", "assistant",
     ]  # fmt: skip
 
