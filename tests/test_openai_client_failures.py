@@ -1,19 +1,25 @@
 """Tests what OpenAI's own client meets when a model fails, a reader leaves or a request repeats."""
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import openai
 import pytest
 from openai import OpenAI
 
+from handlers.http.waiting import SIGN_OF_LIFE_SECONDS
+from server.followers import Followers
+
+from .support.clients import Api
 from .support.local_server import eventually
 from .support.model_server import ModelServer, Reply, Script, Stepwise
 from .support.openai_clients import (
     WEATHER,
     Connect,
     answer,
+    hex_of,
     items_in,
     listed,
     message,
@@ -208,6 +214,55 @@ def test_a_reader_that_is_impatient_finds_the_answer_in_the_conversation(
         connect().with_options(timeout=0.3).responses.create(input="Hi", conversation=id)
     script.finish()
     assert eventually(lambda: [text for _, text in said_in(client, id)] == ["Hi", "Hello"])
+
+
+def test_what_is_told_before_the_reader_waits_is_not_told_late(
+    client: OpenAI, model: ModelServer, monkeypatch: pytest.MonkeyPatch
+):
+    """The thread that answers may be done before the loop lets the request wait."""
+    park = Followers.park
+
+    def late(*arguments: Any) -> None:
+        time.sleep(0.05)
+        park(*arguments)
+
+    monkeypatch.setattr(Followers, "park", late)
+    start = time.monotonic()
+    (*_, last) = client.responses.create(input="Hi", store=False, stream=True)
+    assert last.type == "response.completed"
+    assert time.monotonic() - start < SIGN_OF_LIFE_SECONDS / 2
+
+
+def test_an_answer_that_is_stopped_is_incomplete(
+    client: OpenAI, id: str, model: ModelServer, other_api: Api
+):
+    model.script = script = Stepwise("Hel", "lo")
+    script.step()
+    with client.responses.create(input="Hi", conversation=id, stream=True) as stream:
+        events: Iterator[Any] = iter(stream)
+        while next(events).type != "response.output_text.delta":
+            pass
+        assert other_api.post(f"/api/v1/conversations/{hex_of(id)}/stop").status == 204
+        script.finish()
+        (*_, last) = events
+    assert (last.type, last.response.incomplete_details) == ("response.incomplete", None)
+    assert last.response.output_text == "Hel"
+    assert said_in(client, id) == [("user", "Hi"), ("assistant", "Hel")]
+
+
+def test_a_conversation_that_is_deleted_ends_the_answer(
+    client: OpenAI, id: str, model: ModelServer
+):
+    model.script = script = Stepwise("Hel", "lo")
+    script.step()
+    with client.responses.create(input="Hi", conversation=id, stream=True) as stream:
+        events: Iterator[Any] = iter(stream)
+        while next(events).type != "response.output_text.delta":
+            pass
+        client.conversations.delete(id)
+        script.finish()
+        (*_, last) = events
+    assert last.type == "response.incomplete"
 
 
 # A request that repeats

@@ -277,6 +277,30 @@ def test_options_without_effect_are_taken(client: OpenAI, id: str, model: ModelS
     assert set(model.asked[0].body) == {"model", "messages", "stream", "stream_options"}
 
 
+def test_null_is_as_good_as_nothing(client: OpenAI, id: str, model: ModelServer):
+    names = (
+        "model instructions stream tools tool_choice parallel_tool_calls temperature top_p "
+        "max_output_tokens reasoning text metadata store include truncation service_tier "
+        "previous_response_id background prompt context_management moderation user"
+    )
+    body = {"input": "Hi", "conversation": id, **dict.fromkeys(names.split())}
+    assert client.responses.create(extra_body=body).output_text == "Hello, world"
+    assert set(model.asked[0].body) == {"model", "messages", "stream", "stream_options"}
+
+
+def test_input_has_any_number_of_items(client: OpenAI, id: str, model: ModelServer):
+    numbers = [str(number) for number in range(150)]
+    client.responses.create(input=[message(number) for number in numbers], conversation=id)
+    assert told(model) == [("user", number) for number in numbers]
+    assert [text for _, text in said_in(client, id)] == [*numbers, "Hello, world"]
+
+
+def test_an_answer_without_usage_has_none(client: OpenAI, id: str, model: ModelServer):
+    model.script = lambda reply: reply.begin().say("Hello").done()
+    response = client.responses.create(input="Hi", conversation=id)
+    assert (response.output_text, response.usage) == ("Hello", None)
+
+
 def test_pictures_and_files_are_told(client: OpenAI, id: str, model: ModelServer):
     url, data = "data:image/png;base64,AA==", "data:application/pdf;base64,AA=="
     parts: Any = [

@@ -138,8 +138,9 @@ def test_of_an_id_only_the_hex_counts(client: OpenAI):
 
 def test_a_project_is_the_headers_or_the_nil_one(connect: Connect, client: OpenAI, other_api: Api):
     theirs = connect(project=PROJECT).conversations.create()
+    openais = connect(project="proj_abc").conversations.create()
     ours = client.conversations.create()
-    for made, project in ((theirs, PROJECT), (ours, NO_PROJECT)):
+    for made, project in ((theirs, PROJECT), (openais, "proj_abc"), (ours, NO_PROJECT)):
         row = other_api.get(f"/api/v1/conversations/{hex_of(made.id)}").json
         assert row["project_id"] == project
         assert client.conversations.retrieve(made.id) == made  # in all projects
