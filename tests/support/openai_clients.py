@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from openai import OpenAI
+from openai import DefaultHttpxClient, OpenAI
 from openai.pagination import SyncConversationCursorPage
 from openai.types.conversations import Conversation
+
+import server.threads
 
 from .clients import Api, open_api
 from .model_server import ModelServer, Reply, Script
@@ -51,10 +53,12 @@ Connect = Callable[..., OpenAI]
 def connect(port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect]:
     for name in [name for name in os.environ if name.startswith("OPENAI_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setattr(server.threads, "IDLE_SECONDS", 0.02)  # each test waits for its threads
     opened: list[OpenAI] = []
 
     def open_client(**options: Any) -> OpenAI:
-        given = {"api_key": "sk-no-key-of-ours", "max_retries": 0, **options}
+        http = DefaultHttpxClient(verify=False)  # to load the certificates takes 20 ms
+        given = {"api_key": "sk-no-key-of-ours", "max_retries": 0, "http_client": http, **options}
         opened.append(OpenAI(base_url=f"http://127.0.0.1:{port}/v1", timeout=30, **given))
         return opened[-1]
 
