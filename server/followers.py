@@ -68,7 +68,10 @@ class Followers:
         self._has_new = True
         is_cut = self._is_ending and parked.wait.ends_with_server
         is_due = parked.wait.until <= time.monotonic() or connection in self._missed
-        if is_cut or is_due:
+        # No watch tells what a topic of this process alone has told since a thread's first look.
+        is_of_process = not isinstance(parked.wait.topic, str | Scope)
+        is_unheard = is_of_process and connection not in self._looking
+        if is_cut or is_due or is_unheard:
             self._woken[connection] = None
         self.leave(connection)
 

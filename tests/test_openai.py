@@ -120,6 +120,24 @@ def test_options_are_sent_in_the_models_shape(respond: Respond, model: ModelServ
     assert response["tool_choice"] == {"type": "function", "name": "now"}
 
 
+def test_some_of_the_tools_may_be_allowed(respond: Respond, model: ModelServer):
+    tool = {"type": "function", "name": "now"}
+    choice = {"type": "allowed_tools", "mode": "required", "tools": [tool]}
+    assert respond(tools=[tool], tool_choice=choice).json["tool_choice"] == choice
+    assert model.asked[0].body["tool_choice"] == {
+        "type": "allowed_tools",
+        "allowed_tools": {
+            "mode": "required",
+            "tools": [{"type": "function", "function": {"name": "now"}}],
+        },
+    }
+
+
+def test_a_refusal_is_what_the_model_says(respond: Respond, model: ModelServer):
+    model.script = lambda reply: finish(reply.begin().delta(content=None, refusal="No."))
+    assert respond().json["output"][0]["content"][0]["text"] == "No."
+
+
 def test_what_belongs_to_tools_is_not_sent_without_them(respond: Respond, model: ModelServer):
     respond(tools=[], tool_choice="auto", parallel_tool_calls=True)
     assert {"tools", "tool_choice", "parallel_tool_calls"}.isdisjoint(model.asked[0].body)
@@ -513,6 +531,8 @@ def test_an_item_that_makes_no_sense_is_refused(api: Api, conversation_id: str, 
         ("max_output_tokens", [], "invalid_type"),
         ("text", {"format": {"type": "json_schema", "name": "x"}}, "invalid_value"),
         ("unknown", 1, "unknown_parameter"),
+        ("tool_choice", 7, "invalid_type"),
+        ("tool_choice", {"type": "web_search"}, "unsupported_parameter"),
         ("previous_response_id", "resp_nonsense", "invalid_value"),
     ],
 )

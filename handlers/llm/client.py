@@ -186,7 +186,7 @@ class _Answer:
             call["id"] = id or call["id"]
             call["name"] = name or call["name"]
             call["arguments"] += arguments or ""
-        text = delta.get("content")
+        text = delta.get("content") or delta.get("refusal")
         if not isinstance(text, str | None):
             raise TypeError
         return text or ""

@@ -67,6 +67,19 @@ class NamedTool(Strict):
     type: Function
     name: str
 
+    def sent(self) -> JsonObject:
+        return {"type": "function", "function": {"name": self.name}}
+
+
+class AllowedTools(Strict):
+    type: Literal["allowed_tools"]
+    mode: Literal["auto", "required"]
+    tools: list[NamedTool]
+
+    def sent(self) -> JsonObject:
+        tools = [tool.sent() for tool in self.tools]
+        return {"type": self.type, self.type: {"mode": self.mode, "tools": tools}}
+
 
 class ResponseFormat(Strict):
     type: Literal["text", "json_object", "json_schema"]
@@ -109,6 +122,21 @@ def _id_of_reference(value: Any) -> Any:
     return value["id"] if isinstance(value, dict) and value.keys() == {"id"} else value
 
 
+def _kind_of_choice(choice: Any) -> str:
+    if isinstance(choice, str):
+        return "<mode>"
+    kind = choice.get("type") if isinstance(choice, dict) else getattr(choice, "type", None)
+    return "<allowed>" if kind == "allowed_tools" else "<named>"
+
+
+ToolChoice = Annotated[
+    Annotated[Literal["none", "auto", "required"], Tag("<mode>")]
+    | Annotated[NamedTool, Tag("<named>")]
+    | Annotated[AllowedTools, Tag("<allowed>")],
+    Discriminator(_kind_of_choice),
+]
+
+
 class ResponseCreate(Strict):
     input: (
         Annotated[
@@ -149,7 +177,7 @@ class ResponseCreate(Strict):
     ] = None
     metadata: Metadata | None = None
     tools: list[FunctionTool] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     temperature: Annotated[float | None, Field(ge=0, le=2)] = None
     top_p: Annotated[float | None, Field(ge=0, le=1)] = None
@@ -190,8 +218,8 @@ class ResponseCreate(Strict):
     def options(self) -> Options:
         tools = [tool.sent() for tool in self.tools or ()]
         choice: Any = self.tool_choice
-        if isinstance(choice, NamedTool):
-            choice = {"type": "function", "function": {"name": choice.name}}
+        if choice is not None and not isinstance(choice, str):
+            choice = choice.sent()
         # Without tools, servers refuse what belongs to them.
         of_tools = {"tool_choice": choice, "parallel_tool_calls": self.parallel_tool_calls}
         return Options(
