@@ -28,10 +28,7 @@ from .scope import Scope
 from .settings import settings
 
 BATCH_ROWS = 1000  # asked for by id at a time
-MAX_METADATA_BYTES = 16_384  # of JSON in UTF-8
-# In the metadata of a fork: its origin. It comes on top of the limit, so that all can be forked.
-FORKED_FROM = "forked_from"
-MAX_ORIGIN_BYTES = 150
+FORKED_FROM = "forked_from"  # in the metadata of a fork: its origin
 
 # Whether a version is the one that the caller knows.
 IfMatch = Callable[[int], bool]
@@ -85,7 +82,7 @@ def _start(
         activity=made_id,
         is_branched=False,
     )
-    refuse_large_metadata(row)
+    _refuse_unstorable(row)
     if key is None and id is None:
         _insert(*row.encoded)
         notify_feeds(row)
@@ -107,20 +104,12 @@ def _start_tagged(*fields: Any) -> ConversationRow:
     return row
 
 
-def refuse_large_metadata(row: ConversationRow) -> None:
-    """Raises Invalid if the metadata cannot be stored."""
-    if row.metadata is None:
-        return
-    others = {name: value for name, value in row.metadata.items() if name != FORKED_FROM}
+def _refuse_unstorable(row: ConversationRow) -> None:
+    """Raises Invalid if the metadata cannot be stored. (The routes have limits to its size.)"""
     try:
-        size = len(json_of(row.metadata).encode())
-        origin = size - len(json_of(others).encode())
+        json_of(row.metadata)
     except ValueError:
         raise Invalid("A number in metadata is too large for JSON.", "metadata") from None
-    if size - min(origin, MAX_ORIGIN_BYTES) > MAX_METADATA_BYTES:
-        raise Invalid(
-            f"metadata has {size:,} bytes as JSON: send at most {MAX_METADATA_BYTES:,}.", "metadata"
-        )
 
 
 def by_key(scope: Scope, project_id: str, key: str) -> str | None:
@@ -174,7 +163,7 @@ def change(
     if changes.get("tags") == []:
         changes["tags"] = None
     changed = row._replace(**changes)
-    refuse_large_metadata(changed)
+    _refuse_unstorable(changed)
     if changed.encoded == row.encoded:
         return row
     changed = changed._replace(version=row.version + 1, updated_at=later(row.updated_at))

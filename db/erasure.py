@@ -8,7 +8,15 @@ import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from . import branches, conversations, idempotency_keys, search_index, streams, tombstones
+from . import (
+    branches,
+    conversations,
+    idempotency_keys,
+    kept_answers,
+    search_index,
+    streams,
+    tombstones,
+)
 from .clock import now
 from .engine.database import database, snapshot, transaction
 from .engine.prepared import prepared
@@ -32,7 +40,7 @@ class Receipt(NamedTuple):
     project_id: str | None
     conversations: int
     messages: int
-    stored_answers: int  # to requests with an Idempotency-Key
+    stored_answers: int  # to requests with an Idempotency-Key, and those in no conversation
     tombstones: int
     held: list[str]  # the conversations that a legal hold keeps
     erased_at: str
@@ -69,7 +77,7 @@ def erase(user_id: str, project_id: str | None, progress: Callable[[int, int], o
         project_id=project_id,
         conversations=len(erased),
         messages=count,
-        stored_answers=answers,
+        stored_answers=answers + kept_answers.forget(user_id, project_id),
         tombstones=len(purged),
         held=held,
         erased_at=now(),
@@ -88,6 +96,14 @@ def records_of(user_id: str, project_id: str | None) -> Iterator[dict[str, Any]]
         if row is not None:
             yield conversation_record(row, deleted_at)
             yield from map(message_record, rows)
+    for kept in kept_answers.all_of(user_id, project_id):
+        said = [
+            {"role": it.role, "content": it.content, "status": it.status, "metadata": it.metadata}
+            for it in kept.messages
+        ]
+        yield {
+            "type": "kept_answer", "id": kept.id, "project_id": kept.project_id, "messages": said,
+        }  # fmt: skip
 
 
 def conversation_record(row: ConversationRow, deleted_at: str | None = None) -> dict[str, Any]:

@@ -66,7 +66,10 @@ def claim(request: Claim) -> Outcome | None:
     inserted = _insert(request.caller, request.key, request.fingerprint, transaction_time.get())
     if inserted.rowcount == 1:
         return None
-    fingerprint, status, headers, body, reference = _find(request.caller, request.key).fetchone()
+    found = _find(request.caller, request.key).fetchone()
+    if found is None:  # the first one has given it back just now
+        raise RequestInProgress("The first request with this Idempotency-Key has just failed.")
+    fingerprint, status, headers, body, reference = found
     if fingerprint != request.fingerprint:
         raise IdempotencyKeyReused(
             "This Idempotency-Key was used with another request: make a new key for this one."
@@ -78,7 +81,7 @@ def claim(request: Claim) -> Outcome | None:
 def reserve(request: Claim, seconds: float) -> Outcome | None:
     """`claim` for work that takes longer than a transaction, for so many seconds at most.
 
-    The work ends with `complete`, or with `give_back` if it has had no effect.
+    The work ends with `settle`, or with `give_back` if it has had no effect.
     Raises RequestInProgress while the first one is at work, and IdempotencyKeyReused.
     """
     _delete_abandoned(request.caller, request.key, ago(seconds))
@@ -91,25 +94,9 @@ def reserve(request: Claim, seconds: float) -> Outcome | None:
 
 
 @transaction
-def complete(request: Claim, work: Callable[[], Outcome]) -> None:
-    """Run `work`, and store its outcome in its transaction."""
-    settle(request, work())
-
-
-@transaction
 def give_back(request: Claim) -> None:
     """Let the key be as if it had never been used, unless its work has an outcome."""
     _delete_abandoned(request.caller, request.key, transaction_time.get())
-
-
-@transaction
-def take_away(request: Claim) -> Outcome | None:
-    """What was stored under a key. From then on it is not. Of several, one takes it."""
-    _delete_expired(request.caller, request.key, ago(KEPT_SECONDS))
-    found = _find(request.caller, request.key).fetchone()
-    if found is None or _delete(request.caller, request.key).rowcount == 0:
-        return None
-    return Outcome(*found[1:])
 
 
 @transaction

@@ -37,6 +37,8 @@ from .scope import Scope
 from .streams import settled
 
 ACTIVE_LEAF = "the active leaf"  # the parent of a draft that names none
+# In the metadata of a message: the first message of the answer that it belongs to, see `answers`.
+ANSWER_ID = "answer_id"
 ALL = "all"  # instead of the id with which a branch ends: the messages of all branches
 
 

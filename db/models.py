@@ -486,6 +486,30 @@ class ApiKey(Model):
         without_rowid = True
 
 
+class KeptAnswerRow(NamedTuple):
+    """An answer that belongs to no conversation, with what was said before it."""
+
+    id: str
+    project_id: str
+    user_id: str | None
+    created_at: str
+    messages: str  # JSON
+
+
+class KeptAnswer(Model):
+    id = TextField(primary_key=True)
+    project_id = TextField()
+    user_id = TextField(null=True)
+    created_at = TextField()
+    messages = TextField()
+
+    class Meta:
+        database = database
+        legacy_table_names = False
+        without_rowid = True
+        indexes = ((("user_id",), False), (("created_at",), False))
+
+
 class IdempotencyKey(Model):
     caller = TextField()  # the API key's id and the user, so that two callers' keys never meet
     key = TextField()
@@ -545,7 +569,7 @@ class SearchProgress(Model):
 # In the order in which they refer to each other.
 MODELS: tuple[type[Model], ...] = (
     *(Conversation, Tombstone, Tag, Message, ClientId, Event, Stream),
-    *(ApiKey, IdempotencyKey),
+    *(ApiKey, KeptAnswer, IdempotencyKey),
 )
 # They are made of the rows of the others, so nobody has to copy them.
 DERIVED_MODELS: tuple[type[Model], ...] = (SearchDocument, SearchProgress)
@@ -562,3 +586,4 @@ CLIENT_ID_COLUMNS = _columns(ClientId, ClientIdRow)
 EVENT_COLUMNS = _columns(Event, EventRow)
 STREAM_COLUMNS = _columns(Stream, StreamRow)
 API_KEY_COLUMNS = _columns(ApiKey, ApiKeyRow)
+KEPT_ANSWER_COLUMNS = _columns(KeptAnswer, KeptAnswerRow)

@@ -10,7 +10,7 @@ from .conversations import FORKED_FROM, IfMatch
 from .engine.database import snapshot, transaction
 from .errors import ConversationNotFound, KeyTaken
 from .lists import CREATED, EVERY, Filter
-from .messages import Draft
+from .messages import ANSWER_ID, Draft
 from .models import (
     IN_PROGRESS,
     INCOMPLETE,
@@ -172,8 +172,9 @@ def fork(
         metadata={**(origin.metadata or {}), FORKED_FROM: forked_from},
     )
     copies: list[MessageRow] = []
+    ids = {row.id: new_id() for row in path}
     for position, row in enumerate(path, start=1):
-        id = new_id()
+        id = ids[row.id]
         copies.append(
             row._replace(
                 id=id,
@@ -183,6 +184,7 @@ def fork(
                 revision=position,
                 streamed_from=None,
                 client_id=None,
+                metadata=_of_copy(row.metadata, ids),
                 parent=None,
                 parent_id=copies[-1].id if copies else None,
             )
@@ -191,3 +193,11 @@ def fork(
         return Transcript(fork, [])
     messages.store(copies)
     return Transcript(conversations.grow(fork, len(copies), copies[-1].id, False), copies)
+
+
+def _of_copy(metadata: dict[str, Any] | None, ids: dict[str, str]) -> dict[str, Any] | None:
+    """The metadata of a copied message, which may belong to an answer that is copied, too."""
+    answer_id = (metadata or {}).get(ANSWER_ID)
+    if not isinstance(answer_id, str) or answer_id not in ids:
+        return metadata
+    return {**(metadata or {}), ANSWER_ID: ids[answer_id]}

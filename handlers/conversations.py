@@ -1,6 +1,7 @@
 """Conversations under `/api/v1`: with their messages, paged by number or by cursor."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
@@ -8,9 +9,10 @@ from chalice.app import Blueprint
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from db import conversations, transcripts
+from db.conversations import FORKED_FROM
 from db.lists import ACTIVITY, Filter
 from db.messages import Draft
-from db.models import ConversationRow, MessageRow
+from db.models import ConversationRow, MessageRow, json_of
 from db.transcripts import Transcript, TranscriptSlice
 
 from .http import cursors
@@ -26,8 +28,33 @@ routes = Blueprint(__name__)
 
 CONVERSATIONS = "/api/v1/conversations"
 
+MAX_METADATA_BYTES = 16_384  # of JSON in UTF-8
+# In the metadata of a fork: its origin. It comes on top of the limit, so that all can be forked.
+MAX_ORIGIN_BYTES = 150
+
+
+def _within_16_kb(metadata: dict[str, Any] | None) -> dict[str, Any] | None:
+    if metadata is None:
+        return None
+    others = {name: value for name, value in metadata.items() if name != FORKED_FROM}
+    with suppress(OverflowError):  # a number that is too large: the store says so
+        size, rest = (_size(each) for each in (metadata, others))
+        if size - min(size - rest, MAX_ORIGIN_BYTES) > MAX_METADATA_BYTES:
+            raise ValueError(f"has {size:,} bytes as JSON: send at most {MAX_METADATA_BYTES:,}")
+    return metadata
+
+
+def _size(value: Any) -> int:
+    try:
+        return len(json_of(value).encode())
+    except ValueError:
+        raise OverflowError from None
+
+
 ObjectOf16KB = Annotated[
-    dict[str, Any] | None, Field(description="A JSON object of at most 16,384 bytes in UTF-8.")
+    dict[str, Any] | None,
+    AfterValidator(_within_16_kb),
+    Field(description="A JSON object of at most 16,384 bytes in UTF-8."),
 ]
 OwnKey = Annotated[
     Key | None,

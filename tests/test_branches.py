@@ -307,13 +307,3 @@ def test_a_fork_whose_key_is_taken_leaves_nothing(id: str):
     with pytest.raises(ConversationNotFound):
         transcripts.fork(Scope("another project"), id)
     assert database.execute_sql("SELECT count(*) FROM conversation").fetchone() == (2,)
-
-
-def test_metadata_of_the_largest_size_can_be_forked_and_kept(id: str):
-    large = {"text": "x" * (conversations.MAX_METADATA_BYTES - len('{"text":""}'))}
-    conversations.change(EVERYTHING, id, metadata=large)
-    fork = transcripts.fork(EVERYTHING, id).conversation
-    kept = conversations.change(EVERYTHING, fork.id, title="x", metadata=fork.metadata)
-    assert kept.metadata == fork.metadata
-    with pytest.raises(Invalid, match="16,385 bytes"):
-        conversations.change(EVERYTHING, id, metadata={"text": large["text"] + "x"})

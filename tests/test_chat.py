@@ -437,12 +437,28 @@ def test_a_follower_is_told_of_a_call(chat: Chat, model: ModelServer, conversati
     assert [*reader.texts.values()][1] == (parts, "completed")
 
 
+def test_calls_are_told_apart_by_their_ids_too(chat: Chat, model: ModelServer):
+    def script(reply: Reply) -> None:
+        reply.begin()
+        for id in ("c1", "c2", ""):  # some servers give each call the same place, some no id
+            function = {"name": "weather", "arguments": "" if id == "c1" else '{"a": 1}'}
+            reply.delta(tool_calls=[{"index": 9 * (not id), "id": id, "function": function}])
+        reply.done()
+
+    model.script = script
+    calls = chat(tools=TOOLS).json["assistant_message"]["content"]
+    assert [call["arguments"] for call in calls] == ["{}", '{"a": 1}', '{"a": 1}']
+    first, second, third = (call["id"] for call in calls)
+    assert (first, second, third[:5]) == ("c1", "c2", "call_")
+
+
 @pytest.mark.parametrize(
     "piece",
     [
         {"tool_calls": [{"index": "0"}]},
         {"tool_calls": [{"id": 5}]},
         {"tool_calls": [{"index": 0, "function": {"arguments": 1}}]},
+        {"tool_calls": [{"index": 0, "id": "c", "function": {"arguments": "{}"}}]},
         {"tool_calls": 1},
         {"content": 1},
     ],

@@ -148,6 +148,7 @@ def test_a_fork_says_where_it_comes_from_beside_metadata_of_any_size(anyone: Cal
     id = create(anyone, metadata=metadata)
     (message_id,) = say(id, "Hello")
     fork = transcripts.fork(EVERYTHING, id).conversation
+    assert change(anyone, fork.id, metadata=fork.metadata).metadata == fork.metadata
     forked_from = {"conversation_id": id, "message_id": message_id}
     assert fork.metadata == {**metadata, "forked_from": forked_from}
     assert change(anyone, fork.id, is_pinned=True).metadata == fork.metadata

@@ -1,6 +1,7 @@
 """Tests on every route that no input of a client causes a server error."""
 
 import json
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from db.engine.database import database
 
-from .support.clients import Api, assert_problem
+from .support.clients import Api, assert_some_problem
 from .support.world import PROJECT, ROUTES, USER, Request, make_world, request_for
 
 HUGE_INTEGER = "9" * 5_000
@@ -32,7 +33,7 @@ def assert_fine_or_refused(api: Api, requests: Iterable[Request], **rest: Any) -
         answer = request.send(api, **rest)
         if answer.status >= 300:
             assert answer.status < 500, answer
-            assert_problem(answer, answer.status, answer.json["type"].removeprefix("/problems/"))
+            assert_some_problem(answer)
         elif request.method in ("POST", "PATCH"):
             assert_readable(api)
 
@@ -249,3 +250,24 @@ def test_a_hostile_query_causes_no_server_error(api: Api, query: str):
 )
 def test_a_hostile_header_causes_no_server_error(api: Api, header: str, value: str):
     assert_fine_or_refused(api, to_every_route(), headers={header: value})
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/responses", b'{"input":[%s]}'),
+        ("/v1/responses", b'{"input":"x","tools":[%s]}'),
+        (
+            "/v1/responses",
+            b'{"input":[{"type":"function_call_output","call_id":"c","output":[%s]}]}',
+        ),
+        ("/v1/conversations", b'{"items":[%s]}'),
+    ],
+    ids=range(4),
+)
+def test_a_million_wrong_values_are_refused_at_the_first(api: Api, path: str, body: bytes):
+    began = time.process_time()
+    answer = api.post(path, body=body % b",".join([b"0"] * 1_000_000))
+    assert answer.status == 400
+    assert len(answer.body) < 1_000
+    assert time.process_time() - began < 2

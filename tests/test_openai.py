@@ -1,5 +1,6 @@
 """Tests what the OpenAI dialect stores, and what is left when something goes wrong."""
 
+import itertools
 import json
 import threading
 from collections.abc import Callable
@@ -8,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from db import conversations, erasure, messages
+from db import answers, conversations, erasure, messages, streams
 from db.engine.connect import Store
 from db.engine.database import database
-from db.models import IdempotencyKey, Item
+from db.errors import Unavailable
+from db.models import IdempotencyKey, Item, KeptAnswer
 from db.scope import EVERYTHING, Scope
+from handlers.openai.wire import id_in
 
 from .support.clients import Answer, Api, assert_problem
 from .support.clock import Clock
@@ -331,7 +334,161 @@ def test_an_answer_that_is_stopped_is_incomplete(
     assert stored(conversation_id)[1][2] == "incomplete"
 
 
+def edit(conversation_id: str, id: str) -> None:
+    messages.edit(EVERYTHING, conversation_id, id, content="edited")
+
+
+def append(conversation_id: str, id: str) -> None:
+    streams.append(EVERYTHING, conversation_id, id, 3, "?")
+
+
+def remove(conversation_id: str, id: str) -> None:
+    messages.remove(EVERYTHING, conversation_id, id)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("meddle", [edit, append, remove])
+def test_who_meddles_with_an_answer_ends_it_and_nobody_asks_again(
+    respond: Respond,
+    model: ModelServer,
+    conversation_id: str,
+    meddle: Callable[[str, str], None],
+    stream: bool,
+):
+    def script(reply: Reply) -> None:
+        reply.begin().say("Hel")
+        while len(stored(conversation_id)) < 2:
+            pass
+        meddle(conversation_id, messages.page_for(EVERYTHING, conversation_id).rows[1].id)
+        database.close()
+        reply.say("lo").done()
+
+    model.script = script
+    answer = respond(stream=stream, headers=KEY)
+    response = events_of(answer)[-1]["response"] if stream else answer.json
+    assert (answer.status, response["status"]) == (200, "incomplete")
+    assert all(status != "in_progress" for _, _, status in stored(conversation_id))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("verb", ["append", "finish"])
+def test_a_database_that_goes_away_in_mid_answer_leaves_what_is_there(
+    respond: Respond,
+    model: ModelServer,
+    conversation_id: str,
+    verb: str,
+    stream: bool,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    fail = {"append": (streams, 2), "finish": (answers, 1)}
+    module, at = fail[verb]
+    real, count = getattr(module, verb), itertools.count(1)
+
+    def away(*arguments: Any) -> Any:
+        if next(count) == at:
+            raise Unavailable("locked")
+        return real(*arguments)
+
+    monkeypatch.setattr(module, verb, away)
+    first = respond(stream=stream, headers=KEY)
+    if stream:
+        assert events_of(first)[-1]["type"] == "response.failed"
+    else:
+        assert_problem(first, 502, "model-failed")
+        assert first.headers["x-should-retry"] == "false"
+    question, answer = stored(conversation_id)
+    assert (question[1], answer[2]) == ("Hi", "incomplete")
+    assert len(model.asked) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "usage",
+    [
+        *({"prompt_tokens_details": "none"}, {"prompt_tokens_details": [1]}, {}),
+        {"prompt_tokens": "3", "completion_tokens": None, "total_tokens": 1.5},
+    ],
+    ids=str,
+)
+def test_an_odd_usage_is_no_failure(
+    respond: Respond, model: ModelServer, usage: dict[str, Any], stream: bool
+):
+    model.script = lambda reply: finish(reply.begin().say("Hi"), usage=usage)
+    answer = respond(stream=stream)
+    response = events_of(answer)[-1]["response"] if stream else answer.json
+    assert response["status"] == "completed"
+    assert {*map(type, response["usage"].values())} == {int, dict}
+
+
+@pytest.mark.parametrize("headers", [None, KEY])
+def test_a_model_that_has_nothing_to_say_to_a_conversation(
+    api: Api, respond: Respond, model: ModelServer, conversation_id: str, headers: Any
+):
+    items = {"items": [{"role": "user", "content": "Hi"}]}
+    api.post(f"/v1/conversations/{conversation_id}/items", items)
+    model.script = lambda reply: finish(reply.begin())
+    first, again = (respond(None, headers=headers).json for _ in range(2))
+    assert (first["status"], first["output"]) == ("completed", [])
+    assert headers is None or again == first
+    model.script = hello
+    body = {"previous_response_id": first["id"], "input": "Well?"}
+    assert api.post(RESPONSES, body).json["conversation"] == first["conversation"]
+
+
+def test_a_conversation_that_is_deleted_while_the_model_thinks_of_a_call(
+    respond: Respond, model: ModelServer, conversation_id: str
+):
+    def script(reply: Reply) -> None:
+        conversations.remove(EVERYTHING, conversation_id)
+        database.close()
+        finish(call(reply.begin(), "c1"))
+
+    model.script = script
+    assert_problem(respond(headers=KEY), 404, "conversation-not-found")
+    assert IdempotencyKey.select().count() == 0
+
+
+def test_an_answer_that_is_deleted_while_the_model_thinks_is_gone_on_from_by_nobody(
+    api: Api, respond: Respond, model: ModelServer, conversation_id: str
+):
+    first = respond().json
+
+    def script(reply: Reply) -> None:
+        id = messages.page_for(EVERYTHING, conversation_id).rows[1].id
+        messages.remove(EVERYTHING, conversation_id, id)
+        database.close()
+        hello(reply)
+
+    model.script = script
+    body = {"previous_response_id": first["id"], "input": "More"}
+    error = api.post(RESPONSES, body).json["error"]
+    assert (error["param"], error["code"]) == (
+        "previous_response_id",
+        "previous_response_not_found",
+    )
+
+
 # --- Requests at the same time, and repeated
+
+
+def test_projects_do_not_share_their_keys(api: Api):
+    def ask(project: str) -> list[Any]:
+        headers = {**KEY, "OpenAI-Project": project}
+        made = api.post("/v1/conversations", {"title": "x"}, headers=headers)
+        answered = api.post(RESPONSES, {"input": "x"}, headers={**headers, "Idempotency-Key": "l"})
+        return [made.json["id"], answered.json["id"]]
+
+    one, other = ask("A"), ask("B")
+    assert not {*one} & {*other}
+    assert ask("A") == one
+
+
+@pytest.mark.usefixtures("either_store")
+def test_copies_of_a_request_that_fails_are_told_so(api: Api, respond: Respond, model: ModelServer):
+    model.script = lambda reply: reply.begin(status=500).end()
+    with ThreadPoolExecutor(6) as pool:
+        statuses = {answer.status for answer in pool.map(lambda _: respond(headers=KEY), range(24))}
+    assert statuses <= {409, 502}
 
 
 def test_two_requests_in_a_conversation_do_not_wait_for_each_other(
@@ -398,7 +555,7 @@ def test_a_key_whose_process_was_killed_before_the_first_output_is_free_after_a_
     IdempotencyKey.update(status=None, headers=None, body=None).execute()
     database.close()
     assert_problem(respond(headers=KEY), 409, "request-in-progress")
-    clock.move(seconds=10)
+    clock.move(seconds=20)
     assert respond(headers=KEY).status == 200
 
 
@@ -442,11 +599,93 @@ def test_an_erased_user_leaves_no_answer_behind(api: Api):
     api.post(RESPONSES, body, headers={"X-User-Id": "alice", "Idempotency-Key": "l"})
     # Without the user's name, what is stored for a repetition is found by the conversation's id.
     api.post(RESPONSES, body, headers={"Idempotency-Key": "m"})
-    assert IdempotencyKey.select().count() == 4
+    assert (IdempotencyKey.select().count(), KeptAnswer.select().count()) == (3, 1)
     database.close()
-    erasure.erase("alice", None, lambda *_: None)
-    assert IdempotencyKey.select().count() == 0
+    told = [*erasure.records_of("alice", None)]
+    assert [each["messages"][0]["content"] for each in told if each["type"] == "kept_answer"] == [
+        "needle"
+    ]
+    assert erasure.erase("alice", None, lambda *_: None).stored_answers == 4
+    assert (IdempotencyKey.select().count(), KeptAnswer.select().count()) == (0, 0)
     database.close()
+
+
+def test_an_erased_user_leaves_no_answer_behind_in_a_project(api: Api):
+    for project in (PROJECT, "other"):
+        headers = {"X-User-Id": "alice", "OpenAI-Project": project}
+        api.post(RESPONSES, {"input": "needle"}, headers=headers)
+    assert erasure.erase("alice", PROJECT, lambda *_: None).stored_answers == 1
+    assert [row.project_id for row in KeptAnswer.select()] == ["other"]
+    database.close()
+
+
+def test_an_answer_is_gone_on_from_by_who_may_see_it(api: Api):
+    asker = {"X-User-Id": "alice", "OpenAI-Project": "A"}
+
+    def go_on(**headers: str) -> Any:
+        first = api.post(RESPONSES, {"input": "secret"}, headers=asker).json["id"]
+        body = {"input": "More", "previous_response_id": first}
+        return api.post(RESPONSES, body, headers=headers).json.get("conversation")
+
+    for others in ({"OpenAI-Project": "B"}, {**asker, "X-User-Id": "bob"}):
+        assert go_on(**others) is None
+    for allowed in ({}, {"OpenAI-Project": "A"}, {"X-User-Id": "alice"}, asker):
+        row = conversations.find(EVERYTHING, str(id_in(go_on(**allowed)["id"])))
+        assert (row.project_id, row.user_id) == ("A", "alice")
+    database.close()
+
+
+def test_a_model_that_fails_makes_no_conversation_of_an_answer(
+    api: Api, respond: Respond, model: ModelServer
+):
+    first = respond(conversation=None).json["id"]
+    model.script = lambda reply: reply.begin(status=500).end()
+    body = {"previous_response_id": first, "input": "More"}
+    assert_problem(api.post(RESPONSES, body), 502, "model-failed")
+    assert len(api.get("/v1/conversations").json["data"]) == 1
+    model.script = hello
+    assert api.post(RESPONSES, body).status == 200
+    told = [m["content"] for m in model.asked[-1].body["messages"]]
+    assert told == ["Hi", "Hello, world", "More"]
+
+
+def test_a_conversation_of_a_kept_answer_is_as_any_other(
+    api: Api, respond: Respond, model: ModelServer
+):
+    model.script = lambda reply: finish(call(reply.begin().say("Let me see"), "c1", "c2"))
+    first = respond("What time?", conversation=None).json["id"]
+    model.script = hello
+    body = {"previous_response_id": first, "input": "More"}
+    made = api.post(RESPONSES, body).json["conversation"]["id"]
+    rows = messages.page_for(EVERYTHING, str(id_in(made))).rows
+    database.close()
+    assert [row.id for row in rows] == sorted(row.id for row in rows)
+    assert [row.content for row in rows[:2]] == ["What time?", "Let me see"]
+    path = f"/v1/conversations/{made}/items"
+    listed = api.get(path, order="asc").json["data"]
+    api.delete(f"{path}/{listed[0]['id']}")
+    behind = api.get(path, order="asc", after=listed[0]["id"]).json["data"]
+    assert behind == listed[1:]
+
+
+def test_the_calls_of_an_answer_are_found_without_their_mark_and_in_a_fork(
+    api: Api, respond: Respond, model: ModelServer, conversation_id: str
+):
+    model.script = lambda reply: finish(call(reply.begin().say("Let me see"), "c1", "c2"))
+    first = respond("What time?").json
+    model.script = hello
+    fork = api.post(f"/api/v1/conversations/{conversation_id}/fork").json["messages"]
+    path = f"/api/v1/conversations/{conversation_id}/messages"
+    for item in first["output"][1:]:
+        api.patch(f"{path}/{id_in(item['id'])}", {"metadata": {"rating": 1}})
+    api.post(path, {"role": "system", "content": "x", "metadata": {"answer_id": fork[1]["id"]}})
+    outputs = [
+        {"type": "function_call_output", "call_id": id, "output": "noon"} for id in ("c1", "c2")
+    ]
+    for id in (first["id"], fork[1]["id"]):
+        api.post(RESPONSES, {"previous_response_id": id, "input": outputs})
+        roles = [m["role"] for m in model.asked[-1].body["messages"]]
+        assert roles == ["user", "assistant", "tool", "tool"]
 
 
 # --- Fields
@@ -462,6 +701,19 @@ def test_metadata_of_another_kind_outlives_an_update(api: Api):
     assert conversations.find(EVERYTHING, row.id).metadata == {**kept, "b": "c"}
     assert api.post(path, {"metadata": None}).json["metadata"] == {}
     assert conversations.find(EVERYTHING, row.id).metadata == kept
+    database.close()
+
+
+def test_null_empties_more_metadata_than_is_shown(api: Api):
+    metadata = {f"k{number}": "v" for number in range(20)} | {"n": 1}
+    row = conversations.start(Scope(), PROJECT, metadata=metadata)
+    database.close()
+    path = f"/v1/conversations/{row.id}"
+    assert len(api.get(path).json["metadata"]) == 16
+    largest = {f"{number:02}" + "👋" * 62: "👋" * 512 for number in range(16)}
+    assert api.post(path, {"metadata": largest}).json["metadata"] == largest
+    assert api.post(path, {"metadata": None}).json["metadata"] == {}
+    assert conversations.find(EVERYTHING, row.id).metadata == {"n": 1}
     database.close()
 
 

@@ -8,11 +8,9 @@ transactions takes one lock for the whole server to commit. So we don't use it.)
 from collections.abc import Callable, Hashable
 from contextvars import ContextVar
 
-from ..scope import Scope
-
 # What somebody can wait for: a conversation, by its id, the changes of all that a scope covers, or
 # something of this process alone.
-Topic = str | Scope | Hashable
+Topic = Hashable
 
 # Called with the topics of what changed, on the thread that committed it.
 Listener = Callable[[set[Topic]], None]

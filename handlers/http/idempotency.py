@@ -18,12 +18,8 @@ def claim_of(request: Request, caller: Caller, key: str) -> Claim:
     parts = (request.method, request.path, request.uri_params, _query(request))
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
     digest.update(request.raw_body)
-    return Claim(caller=name_of(caller), key=key, fingerprint=digest.hexdigest())
-
-
-def name_of(caller: Caller) -> str:
-    """What tells a caller from others."""
-    return json.dumps([caller.key_id, caller.scope.user_id])
+    who = json.dumps([caller.key_id, caller.scope.user_id, caller.scope.project_id])
+    return Claim(caller=who, key=key, fingerprint=digest.hexdigest())
 
 
 def respond_once(claim: Claim, work: Callable[[], Response]) -> Response:

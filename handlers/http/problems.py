@@ -100,7 +100,7 @@ dialects: dict[str, Dialect] = {}
 
 def dialect_of(path: str) -> Dialect | None:
     """The dialect of a path, or of a pattern of paths."""
-    return next((dialects[start] for start in dialects if path.startswith(start)), None)
+    return next((dialects[start] for start in dialects if f"{path}/".startswith(start)), None)
 
 
 class Problem(Exception):

@@ -182,7 +182,11 @@ class _Answer:
             if not isinstance(index, int) or not all(isinstance(it, str | None) for it in found):
                 raise TypeError
             id, name, arguments = found
-            call = self._calls.setdefault(index, {"id": "", "name": "", "arguments": ""})
+            call = self._calls.get(index)
+            if call is None or (id and call["id"] and id != call["id"]):
+                # Some servers give each call the same place.
+                index = index if call is None else len(self._calls)
+                call = self._calls[index] = {"id": "", "name": "", "arguments": ""}
             call["id"] = id or call["id"]
             call["name"] = name or call["name"]
             call["arguments"] += arguments or ""
@@ -192,7 +196,13 @@ class _Answer:
         return text or ""
 
     def calls(self) -> Iterator[Call]:
-        """The calls that were made, when the answer is whole. A call without an id gets one."""
+        """The calls that were made, when the answer is whole. A call without an id gets one.
+
+        Raises ModelError if one has no name.
+        """
         for _, call in sorted(self._calls.items()):
+            if not call["name"]:
+                raise ModelError(NOT_A_CHUNK)
             call["id"] = call["id"] or f"call_{uuid4().hex}"
+            call["arguments"] = call["arguments"] or "{}"
             yield Call(**call)

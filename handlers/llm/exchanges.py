@@ -15,7 +15,12 @@ from db.chat_messages import ChatMessage
 from db.chat_parts import Call
 from db.clock import new_id
 from db.engine.database import release
-from db.errors import ConversationNotFound, MessageNotFound, StreamFinished
+from db.errors import (
+    ConversationNotFound,
+    MessageNotFound,
+    OffsetConflict,
+    StreamFinished,
+)
 from db.idempotency_keys import Claim
 from db.messages import Draft
 from db.models import COMPLETED, IN_PROGRESS, INCOMPLETE
@@ -25,6 +30,8 @@ from . import turns
 from .client import End, Line, ModelError, Options, Piece
 from .turns import log
 
+# Somebody else has ended the answer, or changed or deleted it.
+ENDED = (StreamFinished, OffsetConflict, ConversationNotFound, MessageNotFound)
 # Why a model ends an answer before it is whole.
 CUT_SHORT = ("length", "content_filter")
 
@@ -36,34 +43,32 @@ class Exchange:
         self,
         scope: Scope,
         place: Place | None,
-        project_id: str,
         said: Sequence[Draft],
         draft_of_call: Callable[[Call], Draft],
         claim: Claim | None = None,
     ) -> None:
-        """Without a place nothing is stored. A new conversation is made in the project."""
+        """Without a place nothing is stored. Then all messages get ids that they could have."""
         self._scope = scope
         self._place = place
-        self._project_id = project_id
-        self._said = said
         self._draft_of_call = draft_of_call
         self._claim = claim
         self._line = Line()
         self._pieces: Iterator[Piece] = iter(())
         self._first: Piece = End()
+        self.said = said if place else [draft._replace(id=new_id()) for draft in said]
         self.conversation_id = place.conversation_id if place else None
+        self.id = ""  # of the answer, once it is stored: its first message, or what it follows
         self.text = ""
         self.text_id: str | None = None  # of the message that has the text, if there is any
         self.calls: list[tuple[str, Call]] = []  # with the ids of their messages
         self.end = End()
         self.status = IN_PROGRESS  # of the answer
-        self.failure: str | None = None  # why it is incomplete, if the model is to blame
-        self.said_ids: list[str] = []  # of what was said, when it is stored
+        self.failure: str | None = None  # why it is incomplete, unless somebody has ended it
 
     def begin(self, history: Sequence[ChatMessage], options: Options) -> None:
         """Ask, and wait for the first output. If it is text, it is stored that it has begun.
 
-        Raises ModelError. Then nothing is stored.
+        Raises ModelError, and as `answers.begin` does. Then nothing is stored.
         """
         self._pieces = pieces = turns.ask(history, options, self._line)
         release()  # a server of rows has fewer connections than may wait for a model
@@ -77,7 +82,11 @@ class Exchange:
             raise
 
     def pieces(self) -> Iterator[str]:
-        """The text, piece by piece as it is stored. When it ends, all is stored."""
+        """The text, piece by piece as it is stored. When it ends, all is stored.
+
+        If it raises, nothing is: what goes wrong later is the exchange's `failure`, and what is
+        there of the answer stays.
+        """
         calls: list[Call] = []
         try:
             for piece in chain([self._first], self._pieces):
@@ -89,37 +98,39 @@ class Exchange:
                 else:
                     self.end = piece
             self._finish(calls)
-        except ModelError as error:
-            if not self._line.is_hung_up:
-                log.warning("%s", error, exc_info=error.__cause__)
-                self.failure = str(error)
-            self._give_up()
-            if self.text_id is None:  # nothing was told yet
+        except Exception as error:
+            if self.text_id is None:
                 raise
-        except (StreamFinished, ConversationNotFound, MessageNotFound):
-            log.info("The answer %s was ended or deleted before its end.", self.text_id)
-            self.status = INCOMPLETE
-        except Exception:
-            self.failure = "The answer could not be stored to its end."
+            self.failure = self._reason_of(error)
             self._give_up()
-            raise
         finally:
             turns.lines.pop(self.text_id or "", None)
             release()
 
-    def _write(self, piece: str, status: str | None = None) -> None:
+    def _reason_of(self, error: Exception) -> str | None:
+        """What went wrong, in a sentence. None if somebody has ended the answer."""
+        if isinstance(error, ENDED) or self._line.is_hung_up:
+            log.info("The answer %s was ended or changed by others.", self.text_id)
+            return None
+        if isinstance(error, ModelError):
+            log.warning("%s", error, exc_info=error.__cause__)
+            return str(error)
+        log.exception("An answer could not be stored to its end")
+        return "The answer could not be stored to its end."
+
+    def _write(self, piece: str) -> None:
         if self._place is not None:
-            conversation_id, text_id = str(self.conversation_id), str(self.text_id)
-            length = len(self.text)
-            streams.append(self._scope, conversation_id, text_id, length, piece, status)
+            place = self._scope, str(self.conversation_id), str(self.text_id)
+            streams.append(*place, len(self.text), piece)
             release()
         self.text += piece
 
     def _give_up(self) -> None:
+        """Let the answer end where it is."""
         self.status = INCOMPLETE
-        if self.text_id is not None:
+        if self._place is not None:
             with suppress(Exception):  # else a writer that is silent ends it
-                self._write("", INCOMPLETE)
+                streams.stop(self._scope, str(self.conversation_id), self.text_id)
 
     def _finish(self, calls: list[Call]) -> None:
         """Store the end of the text and the calls, which are whole."""
@@ -132,31 +143,28 @@ class Exchange:
         elif self._place is None:
             ids = [new_id() for _ in calls]
         else:
-            ids = [
-                row.id
-                for row in answers.finish(
-                    self._scope,
-                    str(self.conversation_id),
-                    self.text_id,
-                    len(self.text),
-                    status,
-                    drafts,
-                )
-            ]
+            place = self._scope, str(self.conversation_id), self.text_id
+            rows = answers.finish(*place, len(self.text), status, drafts)
+            ids = [row.id for row in rows]
         self.calls = [*zip(ids, calls, strict=True)]
         self.status = status
 
     def _store(self, answer: list[Draft]) -> list[str]:
         """Store what was said and these messages of the answer. Return the ids of these."""
         if self._place is None:
-            return [new_id() for _ in answer]
-        stored = answers.begin(
-            self._scope, self._place, self._project_id, self._said, answer, self._claim
-        )
+            ids = [new_id() for _ in answer]
+            self.id = [*ids, *(str(draft.id) for draft in self.said[::-1])][0]
+            return ids
+        stored = answers.begin(self._scope, self._place, self.said, answer, self._claim)
         release()
-        self.conversation_id = stored.conversation_id
-        self.said_ids = [row.id for row in stored.said]
+        self.conversation_id, self.id = stored.conversation_id, stored.id
         return [row.id for row in stored.answer]
+
+    def messages(self) -> list[Draft]:
+        """The messages of the answer as they are stored, with their ids."""
+        text = Draft("assistant", self.text, self.status, id=self.text_id)
+        calls = [self._draft_of_call(call)._replace(id=id) for id, call in self.calls]
+        return [text, *calls] if self.text_id else calls
 
 
 def _is_json(text: str) -> bool:

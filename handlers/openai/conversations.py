@@ -38,7 +38,7 @@ routes = Blueprint(__name__)
 CONVERSATIONS = "/v1/conversations"
 ONE = CONVERSATIONS + "/{conversation_id}"
 ITEMS = ONE + "/items"
-Items = Annotated[list[SentItem], Field(max_length=20)]
+Items = Annotated[list[SentItem], Field(max_length=20, fail_fast=True)]
 
 
 class OpenAIConversationCreate(Strict):

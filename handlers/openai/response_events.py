@@ -81,21 +81,26 @@ def _usage(counted: JsonObject | None) -> JsonObject | None:
     """The tokens that the model's server has counted, in the names that responses have."""
     if counted is None:
         return None
-    read, written = (counted.get(name) or {} for name in _DETAILS)
-    input, output = counted.get("prompt_tokens") or 0, counted.get("completion_tokens") or 0
+    read, written = "prompt_tokens_details", "completion_tokens_details"
+    input, output = _count(counted, "prompt_tokens"), _count(counted, "completion_tokens")
     return {
         "input_tokens": input,
         "input_tokens_details": {
-            "cached_tokens": read.get("cached_tokens") or 0,
-            "cache_write_tokens": read.get("cache_write_tokens") or 0,
+            name: _count(counted, read, name) for name in ("cached_tokens", "cache_write_tokens")
         },
         "output_tokens": output,
-        "output_tokens_details": {"reasoning_tokens": written.get("reasoning_tokens") or 0},
-        "total_tokens": counted.get("total_tokens") or input + output,
+        "output_tokens_details": {
+            name: _count(counted, written, name) for name in ("reasoning_tokens",)
+        },
+        "total_tokens": _count(counted, "total_tokens") or input + output,
     }
 
 
-_DETAILS = ("prompt_tokens_details", "completion_tokens_details")
+def _count(counted: Any, *names: str) -> int:
+    """A number that a model's server may have sent, or something else."""
+    for name in names:
+        counted = counted.get(name) if isinstance(counted, dict) else None
+    return counted if isinstance(counted, int) and counted > 0 else 0
 
 
 def output_of(
@@ -111,6 +116,7 @@ class ResponseEvents:
 
     def __init__(self, response: ModelResponse) -> None:
         self.telling = Telling()
+        self._place: JsonObject = {}  # of the text
         self._number = 0
         for moment in ("created", IN_PROGRESS):
             self._tell(moment, response=response)

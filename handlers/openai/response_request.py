@@ -32,6 +32,8 @@ from .wire import (
     shown_id,
 )
 
+MAX_TOOLS = 128  # as OpenAI has it
+
 
 def _only_function(type: str) -> str:
     if type != "function":
@@ -74,7 +76,7 @@ class NamedTool(Strict):
 class AllowedTools(Strict):
     type: Literal["allowed_tools"]
     mode: Literal["auto", "required"]
-    tools: list[NamedTool]
+    tools: Annotated[list[NamedTool], Field(fail_fast=True, max_length=MAX_TOOLS)]
 
     def sent(self) -> JsonObject:
         tools = [tool.sent() for tool in self.tools]
@@ -140,7 +142,7 @@ ToolChoice = Annotated[
 class ResponseCreate(Strict):
     input: (
         Annotated[
-            Annotated[Text, Tag(ONE)] | Annotated[list[SentItem], Tag(LIST)],
+            Annotated[Text, Tag(ONE)] | Annotated[list[SentItem], Field(fail_fast=True), Tag(LIST)],
             Discriminator(one_or_list),
             Field(
                 description="A user's words, or items. Without it the conversation alone is asked."
@@ -176,7 +178,7 @@ class ResponseCreate(Strict):
         ),
     ] = None
     metadata: Metadata | None = None
-    tools: list[FunctionTool] | None = None
+    tools: Annotated[list[FunctionTool], Field(fail_fast=True, max_length=MAX_TOOLS)] | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     temperature: Annotated[float | None, Field(ge=0, le=2)] = None

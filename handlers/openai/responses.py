@@ -10,8 +10,7 @@ from pydantic_core import from_json, to_json
 from db import answers, context, idempotency_keys
 from db.answers import Place
 from db.chat_messages import ChatMessage
-from db.clock import new_id
-from db.errors import NotFound, RequestInProgress
+from db.errors import Invalid, NotFound, RequestInProgress
 from db.idempotency_keys import Claim, Outcome
 from db.messages import ACTIVE_LEAF, Draft
 from db.models import COMPLETED, IN_PROGRESS, INCOMPLETE
@@ -22,7 +21,6 @@ from ..http.aside import aside
 from ..http.caller import Bearer, Caller
 from ..http.endpoint import ANY, JSON, MODEL, Reply, endpoint
 from ..http.headers import REPLAYED, SHOULD_RETRY
-from ..http.idempotency import name_of
 from ..http.logs import log
 from ..http.problems import (
     INVALID,
@@ -50,9 +48,7 @@ from .wire import (
     CONVERSATION,
     RESPONSE,
     JsonObject,
-    draft_of,
     draft_of_call,
-    id_in,
     shown_id,
     shown_item,
 )
@@ -61,6 +57,7 @@ routes = Blueprint(__name__)
 
 # The client shall not repeat a request of which a part is stored.
 NOT_AGAIN = {SHOULD_RETRY: "false"}
+MARGIN_SECONDS = 10  # by which a request may take longer than the model has
 NO_HEADERS: Mapping[str, str] = {}
 
 
@@ -83,7 +80,7 @@ def create_response(
     its end whoever reads it.
     """
     if claim is not None:
-        first = idempotency_keys.reserve(claim, settings().chat_timeout)
+        first = idempotency_keys.reserve(claim, settings().chat_timeout + MARGIN_SECONDS)
         if first is not None:
             return _again(caller, body, first)
     try:
@@ -98,15 +95,19 @@ def create_response(
 def _answered(caller: Caller, body: ResponseCreate, claim: Claim | None) -> Reply[ModelResponse]:
     place, said = _place_of(caller, body), body.drafts()
     history = _history(caller, body, place, said)
-    exchange = Exchange(caller.scope, place, project_of(caller), said, draft_of_call, claim)
+    exchange = Exchange(caller.scope, place, said, draft_of_call, claim)
     try:
         exchange.begin(history, body.options())
+        is_live = body.stream and exchange.text_id is not None  # calls come together
+        if not is_live:
+            for _ in exchange.pieces():
+                pass
     except ModelError as error:
         raise Problem(MODEL_FAILED, str(error)) from error
-    is_live = body.stream and exchange.text_id is not None  # calls come together
-    if not is_live:
-        for _ in exchange.pieces():
-            pass
+    except Invalid as error:
+        if error.field == "parent_id":  # the answer has been deleted while the model thought
+            raise _no_previous(body) from error
+        raise
     response = _begun(body, exchange)
     answer = _Answer(caller, body, exchange, response, claim)
     if not is_live:
@@ -118,8 +119,9 @@ def _answered(caller: Caller, body: ResponseCreate, claim: Claim | None) -> Repl
         try:
             for piece in exchange.pieces():
                 events.say(piece)
-        finally:
             events.end(answer.finish())
+        finally:
+            events.telling.end()
 
     aside(tell)
     seconds = settings().chat_timeout + settings().stream_timeout
@@ -144,21 +146,20 @@ def _streamed(body: str, headers: Mapping[str, str] = NO_HEADERS) -> Reply[Model
 def _place_of(caller: Caller, body: ResponseCreate) -> Place | None:
     if body.conversation is not None:
         return Place(body.conversation)
-    previous_id = body.previous_response_id
-    if previous_id is None:
+    if body.previous_response_id is None:
         return None
     try:
-        conversation_id = answers.adopt(
-            caller.scope, project_of(caller), name_of(caller), previous_id
-        )
-        rows = answers.find(caller.scope, conversation_id, previous_id)
+        return answers.place_behind(caller.scope, body.previous_response_id)
     except NotFound:
-        name = shown_id(RESPONSE, previous_id)
-        message = f"{name} is not stored, or not any more"
-        wrong = {"loc": ["body", "previous_response_id"], "msg": message, "type": NO_PREVIOUS}
-        detail = f"{message}: send what was said before as input, or in a conversation."
-        raise Problem(INVALID, detail, errors=[wrong]) from None
-    return Place(conversation_id, rows[-1].id)
+        raise _no_previous(body) from None
+
+
+def _no_previous(body: ResponseCreate) -> Problem:
+    name = shown_id(RESPONSE, str(body.previous_response_id))
+    message = f"{name} is not stored, or not any more"
+    wrong = {"loc": ["body", "previous_response_id"], "msg": message, "type": NO_PREVIOUS}
+    detail = f"{message}: send what was said before as input, or in a conversation."
+    return Problem(INVALID, detail, errors=[wrong])
 
 
 def _history(
@@ -166,8 +167,9 @@ def _history(
 ) -> list[ChatMessage]:
     """What the model is told. Raises Problem 422 if that is nothing."""
     most = settings().chat_context_tokens
-    if place is None:
-        told = context.of_drafts(most, body.instructions, said)
+    if place is None or place.kept is not None:
+        before = place.kept.messages if place and place.kept else []
+        told = context.of_drafts(most, body.instructions, [*before, *said])
     else:
         leaf_id = None if place.parent_id is ACTIVE_LEAF else place.parent_id
         told = context.read(
@@ -176,14 +178,13 @@ def _history(
     if len(told.messages) > bool(body.instructions):
         return told.messages
     wrong = {"loc": ["body", "input"], "msg": "has nothing to be told", "type": "missing"}
-    raise Problem(INVALID, "There is nothing to answer: send an input.", errors=[wrong])
+    detail = "There is nothing to answer: send an input that a model can be told."
+    raise Problem(INVALID, detail, errors=[wrong])
 
 
 def _begun(body: ResponseCreate, exchange: Exchange) -> ModelResponse:
-    ids = [exchange.text_id, *(id for id, _ in exchange.calls), *exchange.said_ids[::-1]]
-    id = next((id for id in ids if id), None) or new_id()
     return new_response(
-        shown_id(RESPONSE, id),
+        shown_id(RESPONSE, exchange.id),
         conversation=_reference(exchange.conversation_id),
         **body.echoed(),
     )
@@ -212,17 +213,11 @@ class _Answer(NamedTuple):
                 outcome = Outcome(200, "{}", to_json(final).decode())
                 idempotency_keys.settle(self.claim, outcome)
             if it.conversation_id is None and self.body.store is not False:
-                self._keep(final)
+                project_id = project_of(self.caller)
+                answers.keep(self.caller.scope, project_id, it.id, it.said, it.messages())
         except Exception:  # the answer is stored, and nobody shall ask again for this
             log.exception("The end of a response could not be noted")
         return final
-
-    def _keep(self, final: ModelResponse) -> None:
-        said, id = self.body.drafts(), str(id_in(final.id))
-        answer = [draft_of(item)._replace(id=id_in(item["id"])) for item in final.output]
-        if not answer:  # then one goes on from what was said
-            said[-1] = said[-1]._replace(id=id)
-        answers.keep(name_of(self.caller), id, said, answer)
 
 
 def _again(caller: Caller, body: ResponseCreate, first: Outcome) -> Reply[ModelResponse]:
@@ -230,11 +225,10 @@ def _again(caller: Caller, body: ResponseCreate, first: Outcome) -> Reply[ModelR
     if first.body is not None:
         response = ModelResponse(**from_json(first.body))
     else:  # the process that answered it was killed, or is still at work
-        conversation_id, rows = answers.referred_to(caller.scope, first)
+        conversation_id, id, rows = answers.referred_to(caller.scope, first)
         if any(row.status == IN_PROGRESS for row in rows):
             raise RequestInProgress("The first request with this Idempotency-Key still runs.")
         is_whole = all(row.status == COMPLETED for row in rows)
-        id = rows[0].id if rows else new_id()
         response = new_response(
             shown_id(RESPONSE, id), conversation=_reference(conversation_id), **body.echoed()
         )

@@ -129,20 +129,18 @@ Metadata = Annotated[
 
 def shown_metadata(metadata: Mapping[str, Any] | None) -> dict[str, str]:
     """The pairs of a conversation's metadata that OpenAI's could have."""
-    pairs = [
-        (name, value)
-        for name, value in (metadata or {}).items()
-        if isinstance(value, str) and len(name) <= MAX_NAME and len(value) <= MAX_VALUE
-    ]
-    return dict(pairs[:MAX_PAIRS])
+    fitting = [pair for pair in (metadata or {}).items() if _fits(*pair)]
+    return dict(fitting[:MAX_PAIRS])
+
+
+def _fits(name: str, value: Any) -> bool:
+    return isinstance(value, str) and len(name) <= MAX_NAME and len(value) <= MAX_VALUE
 
 
 def with_metadata(before: Mapping[str, Any] | None, pairs: Mapping[str, str]) -> dict[str, Any]:
-    """A conversation's metadata when these pairs take the place of those that are shown."""
-    hidden = {
-        name: value for name, value in (before or {}).items() if name not in shown_metadata(before)
-    }
-    return {**hidden, **pairs}
+    """A conversation's metadata when these pairs take the place of all that OpenAI could have."""
+    hidden = {name: value for name, value in (before or {}).items() if not _fits(name, value)}
+    return {**pairs, **{name: value for name, value in hidden.items() if name not in pairs}}
 
 
 # --- Items that are sent
@@ -179,7 +177,8 @@ class _FunctionCallOutput(_ItemOfType):
     type: Literal["function_call_output"]
     call_id: Annotated[str, Field(min_length=1)]
     output: Annotated[
-        Annotated[str, Tag(ONE)] | Annotated[list[dict[str, Any]], Tag(LIST)],
+        Annotated[str, Tag(ONE)]
+        | Annotated[list[dict[str, Any]], Field(fail_fast=True), Tag(LIST)],
         Discriminator(one_or_list),
     ]
 
@@ -191,7 +190,7 @@ class _Other(_ItemOfType):
 def _tag_of(item: Any) -> str:
     """The tags cannot be keys of an item: so a place in it is told without them."""
     fields = item if isinstance(item, Mapping) else {}
-    kind = fields.get("type", "message" if "role" in fields else None)
+    kind = fields.get("type") or ("message" if "role" in fields else None)
     return f"<{kind}>" if kind in ("message", *_WITH_STATUS) else "<other>"
 
 

@@ -157,13 +157,26 @@ def assert_problem(answer: Answer, status: int, slug: str) -> dict[str, Any]:
     return problem
 
 
-def _openai_problem(answer: Answer, slug: str) -> dict[str, Any]:
-    (kind,) = (k for k in vars(problems).values() if isinstance(k, Kind) and k.slug == slug)
-    assert answer.status == status_of(kind), answer
+def assert_some_problem(answer: Answer) -> None:
+    """Assert that an answer has the shape of an error, in whichever dialect."""
+    if list(answer.json) == ["error"]:
+        _assert_openai_shape(answer)
+    else:
+        assert_problem(answer, answer.status, answer.json["type"].removeprefix("/problems/"))
+
+
+def _assert_openai_shape(answer: Answer) -> dict[str, Any]:
     assert answer.headers["content-type"] == "application/json"
     error = answer.json["error"]
     assert list(error) == ["message", "type", "param", "code"]
     assert error["type"] == ("server_error" if answer.status >= 500 else "invalid_request_error")
-    assert kind is problems.INVALID or error["code"] == CODES.get(kind)
     assert error["message"].endswith(".")
+    return dict(error)
+
+
+def _openai_problem(answer: Answer, slug: str) -> dict[str, Any]:
+    (kind,) = (k for k in vars(problems).values() if isinstance(k, Kind) and k.slug == slug)
+    assert answer.status == status_of(kind), answer
+    error = _assert_openai_shape(answer)
+    assert kind is problems.INVALID or error["code"] == CODES.get(kind)
     return {"title": error["code"], "detail": error["message"], "errors": error}

@@ -2,10 +2,21 @@
 
 import json
 
-from db import api_keys, conversations, idempotency_keys, messages, streams, transcripts, trash
+from db import (
+    answers,
+    api_keys,
+    conversations,
+    idempotency_keys,
+    messages,
+    streams,
+    transcripts,
+    trash,
+)
+from db.clock import new_id
 from db.engine.database import database
 from db.idempotency_keys import Claim, Outcome
 from db.messages import Draft
+from db.models import Item
 from db.scope import EVERYTHING, Scope
 
 from .world import PROJECT
@@ -56,6 +67,11 @@ def store_rows_of_every_kind() -> None:
         conversations.remove(EVERYTHING, gone)
         if purges:
             trash.purge(EVERYTHING, gone)
+    kept = [
+        Draft("user", "Hi", id=new_id()),
+        Draft("assistant", Item([{"type": "x"}]), id=new_id()),
+    ]
+    answers.keep(bob, PROJECT, str(kept[1].id), kept[:1], kept[1:])
     api_keys.make(PROJECT, "phone")
     api_keys.revoke(api_keys.make()[1].id)
     database.close()
