@@ -25,6 +25,7 @@ from .models import (
     IS_KEPT,
     Conversation,
     ConversationRow,
+    Imported,
     MessageRow,
     Tombstone,
 )
@@ -68,6 +69,7 @@ def erase(user_id: str, project_id: str | None, progress: Callable[[int, int], o
             held.append(id)
     progress(len(found), len(found))
     purged = _forget_tombstones(user_id, project_id)
+    _forget_imports(user_id, project_id)
     # A key may stand for requests to several projects, so in one project only the ids tell.
     search_index.rewrite()
     answers = idempotency_keys.forget({*erased, *purged}, user_id if project_id is None else None)
@@ -204,6 +206,14 @@ def _forget_tombstones(user_id: str, project_id: str | None) -> list[str]:
     return ids
 
 
+@transaction
+def _forget_imports(user_id: str, project_id: str | None) -> None:
+    """Forget what was imported, but for what a legal hold keeps."""
+    for project, source, conversation_id in _imports_of(user_id).fetchall():
+        if project_id in (None, project) and _by_id(conversation_id).fetchone() is None:
+            _forget_import(project, user_id, source)
+
+
 @prepared
 def _all_of_user(user_id: Any) -> Any:
     """All conversations of a user, in the trash or not."""
@@ -234,3 +244,17 @@ def _by_id_for_update(id: Any) -> Any:
 def _tombstones_of(user_id: Any) -> Any:
     """The tombstones of a user."""
     return Tombstone.select(Tombstone.id, Tombstone.project_id).where(Tombstone.user_id == user_id)
+
+
+@prepared
+def _imports_of(user_id: Any) -> Any:
+    """What was imported for a user."""
+    columns = (Imported.project_id, Imported.source, Imported.conversation_id)
+    return Imported.select(*columns).where(Imported.user_id == user_id)
+
+
+@prepared
+def _forget_import(project_id: Any, user_id: Any, source: Any) -> Any:
+    return Imported.delete().where(
+        Imported.project_id == project_id, Imported.user_id == user_id, Imported.source == source
+    )

@@ -460,6 +460,31 @@ class Stream(Model):
         constraints = [IN_CONVERSATION]
 
 
+class ImportedRow(NamedTuple):
+    """Which conversation was made of a conversation of an export, and how that was then."""
+
+    project_id: str
+    user_id: str  # "" for none
+    source: str  # the export's format and its own id, such as `chatgpt:6745…`
+    conversation_id: str
+    sha256: str  # of its JSON as it stood in the file
+
+
+class Imported(Model):
+    """It stays when its conversation is purged, so that what was deleted is not imported again."""
+
+    project_id = TextField()
+    user_id = TextField()
+    source = TextField()
+    conversation_id = TextField()
+    sha256 = TextField()
+
+    class Meta:
+        database = database
+        primary_key = CompositeKey("project_id", "user_id", "source")
+        without_rowid = True
+
+
 class ApiKeyRow(NamedTuple):
     """An API key without the key itself, which is not stored."""
 
@@ -569,7 +594,7 @@ class SearchProgress(Model):
 # In the order in which they refer to each other.
 MODELS: tuple[type[Model], ...] = (
     *(Conversation, Tombstone, Tag, Message, ClientId, Event, Stream),
-    *(ApiKey, KeptAnswer, IdempotencyKey),
+    *(ApiKey, KeptAnswer, IdempotencyKey, Imported),
 )
 # They are made of the rows of the others, so nobody has to copy them.
 DERIVED_MODELS: tuple[type[Model], ...] = (SearchDocument, SearchProgress)
@@ -587,3 +612,4 @@ EVENT_COLUMNS = _columns(Event, EventRow)
 STREAM_COLUMNS = _columns(Stream, StreamRow)
 API_KEY_COLUMNS = _columns(ApiKey, ApiKeyRow)
 KEPT_ANSWER_COLUMNS = _columns(KeptAnswer, KeptAnswerRow)
+IMPORTED_COLUMNS = _columns(Imported, ImportedRow)
