@@ -31,7 +31,11 @@ def age(moment: str) -> float:
 
 def time_of(id: str) -> str:
     """The time at which a UUIDv7 was made, in the same form."""
-    milliseconds = int(id[:8] + id[9:13], 16)
+    return moment_of(int(id[:8] + id[9:13], 16))
+
+
+def moment_of(milliseconds: int) -> str:
+    """The time so many milliseconds after the beginning of 1970, in the same form."""
     return _text(datetime.fromtimestamp(milliseconds / 1000, UTC))
 
 

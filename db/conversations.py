@@ -29,6 +29,9 @@ from .settings import settings
 
 BATCH_ROWS = 1000  # asked for by id at a time
 FORKED_FROM = "forked_from"  # in the metadata of a fork: its origin
+# In the metadata of what was imported: what the export says and Confab has no column for. It may be
+# larger than what a request may send.
+IMPORT = "import"
 
 # Whether a version is the one that the caller knows.
 IfMatch = Callable[[int], bool]
@@ -102,6 +105,16 @@ def _start_tagged(*fields: Any) -> ConversationRow:
     row = _start(*fields)
     tags.store(row)
     return row
+
+
+def store(row: ConversationRow) -> bool:
+    """Insert a row as it is, unless its id is taken, and say whether it was inserted."""
+    if _insert_unless_taken(*row.encoded).rowcount == 0:
+        return False
+    if row.tags:
+        tags.store(row)
+    notify_feeds(row)
+    return True
 
 
 def _refuse_unstorable(row: ConversationRow) -> None:
@@ -270,19 +283,27 @@ def advance(
     return row._replace(version=version, last_message_id=last_message_id, updated_at=updated_at)
 
 
-def grow(row: ConversationRow, version: int, newest_id: str, is_branched: bool) -> ConversationRow:
+def grow(
+    row: ConversationRow,
+    version: int,
+    newest_id: str,
+    is_branched: bool,
+    leaf_id: str | None = None,
+    updated_at: str | None = None,
+) -> ConversationRow:
     """Store that messages were appended to the locked `row`, and return it as it is then.
 
-    The newest one is the active leaf, and its id the conversation's activity.
+    The newest one is the active leaf, and its id the conversation's activity. What is imported may
+    have another leaf, and a time of its own.
     """
     row = row._replace(
         version=version,
-        last_message_id=newest_id,
-        updated_at=later(row.updated_at),
+        last_message_id=leaf_id or newest_id,
+        updated_at=updated_at or later(row.updated_at),
         activity=newest_id,
         is_branched=is_branched,
     )
-    _grow(row.id, version, newest_id, row.updated_at, newest_id, is_branched)
+    _grow(row.id, version, row.last_message_id, row.updated_at, newest_id, is_branched)
     tags.move(row)
     notify(row.id)
     notify_feeds(row)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from . import conversations, lists, messages
 from .clock import new_id
-from .conversations import FORKED_FROM, IfMatch
+from .conversations import FORKED_FROM, IMPORT, IfMatch
 from .engine.database import snapshot, transaction
 from .errors import ConversationNotFound, KeyTaken
 from .lists import CREATED, EVERY, Filter
@@ -163,13 +163,15 @@ def fork(
     origin = conversations.lock(scope, conversation_id)
     path = messages.all_on(origin, message_id)
     forked_from = {"conversation_id": origin.id, "message_id": path[-1].id if path else None}
+    # A fork was not imported, and what an import says of the origin may be large.
+    metadata = {name: it for name, it in (origin.metadata or {}).items() if name != IMPORT}
     fork = conversations.start(
         Scope(origin.project_id, origin.user_id),
         origin.project_id,
         title or origin.title,
         key=key,
         tags=origin.tags,
-        metadata={**(origin.metadata or {}), FORKED_FROM: forked_from},
+        metadata={**metadata, FORKED_FROM: forked_from},
     )
     copies: list[MessageRow] = []
     ids = {row.id: new_id() for row in path}

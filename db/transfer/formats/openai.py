@@ -1,0 +1,157 @@
+"""OpenAI's conversations and items as JSON lines: a line for the conversation, then its items.
+
+Items have no times, so they are a millisecond apart. They are a line: the active branch.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from ...models import COMPLETED, IN_PROGRESS, INCOMPLETE, ConversationRow, Item, MessageRow
+from ..parsed import (
+    EMPTY,
+    STRUCTURAL,
+    Format,
+    Node,
+    Notes,
+    Object,
+    Parsed,
+    Said,
+    as_object,
+    as_text,
+    import_of,
+    imported,
+    plain,
+    without,
+)
+from ..values import milliseconds
+
+NAME = "openai"
+CONVERSATION = "conversation"
+ROLES = {"system", "user", "assistant", "tool"}
+PREFIXES = {
+    "message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs",
+    "web_search_call": "ws", "file_search_call": "fs",
+}  # fmt: skip
+OTHER_PREFIX = "item"
+ITEM = "item"  # in a message's metadata: the fields of the item that have no column
+
+
+def _begins(value: Any) -> bool:
+    return isinstance(value, dict) and (
+        value.get("object") == CONVERSATION or {CONVERSATION, "items"} <= value.keys()
+    )
+
+
+def _head(value: Object) -> Object:
+    return as_object(value.get(CONVERSATION)) or value
+
+
+def _id_of(value: Object) -> str | None:
+    return as_text(_head(value).get("id"))
+
+
+# --- Reading
+
+
+def _read(values: list[Any], notes: Notes) -> Parsed:
+    head, items = _head(values[0]), values[1:]
+    if isinstance(values[0].get("items"), list):
+        items = values[0]["items"] + items
+    metadata = as_object(head.get("metadata"))
+    nodes: dict[str, Node] = {}
+    previous: str | None = None
+    for number, item in enumerate(items):
+        if not isinstance(item, dict):
+            notes.skip(STRUCTURAL)
+            continue
+        id = as_text(item.get("id")) or str(number)
+        nodes[id] = Node(previous, said=_said(id, item, notes))
+        previous = id
+    return Parsed(
+        nodes,
+        title=head.get("title") or metadata.get("title"),
+        created=milliseconds(head.get("created_at")),
+        metadata=without(metadata, "title"),
+        leaf=previous,
+        rest=without(head, "id", "object", "created_at", "metadata", "title", "items"),
+    )
+
+
+def _said(id: str, item: Object, notes: Notes) -> Said | None:
+    kind = item.get("type")
+    status = INCOMPLETE if item.get("status") in (IN_PROGRESS, INCOMPLETE) else COMPLETED
+    if kind not in (None, "message") or "role" not in item:
+        is_tool = str(kind).endswith("_output") or kind == "mcp_approval_response"
+        role = "tool" if is_tool else "assistant"
+        return Said(role, Item([item]), status, imported(NAME, id, {}))
+    content = item.get("content")
+    if isinstance(content, list):
+        content = plain([_without_defaults(part) for part in content])
+    if not content or not isinstance(content, str | list):
+        notes.skip(EMPTY)
+        return None
+    own = without(item, "id", "type", "status", "role", "content")
+    role = item["role"]
+    if role not in ROLES:
+        own["role"] = role
+        role = "system" if role == "developer" else "user"
+    more = {ITEM: own} if own else {}
+    return Said(role, content, status, imported(NAME, id, {}, **more))
+
+
+def _without_defaults(part: Any) -> Any:
+    """A part without the empty lists that each text of an assistant has."""
+    if isinstance(part, dict) and part.get("type") == "output_text":
+        return without(part)
+    return part
+
+
+FORMAT = Format(NAME, _begins, _id_of, _read, _begins)
+
+
+# --- Writing
+
+
+def write(conversation: ConversationRow, rows: Sequence[MessageRow]) -> Iterator[Object]:
+    """The conversation's line, and an item for each message of a branch."""
+    source = import_of(conversation.metadata, NAME)
+    metadata = without(conversation.metadata or {}, "import")
+    title = {"title": conversation.title} if conversation.title else {}
+    yield {
+        "object": CONVERSATION,
+        "id": source.get("id", f"conv_{_hex(conversation.id)}"),
+        "created_at": int(datetime.fromisoformat(conversation.created_at).timestamp()),
+        "metadata": {**metadata, **title},
+    }
+    for row in rows:
+        yield _item(row, import_of(row.metadata, NAME).get("id"))
+
+
+def _item(row: MessageRow, id: str | None) -> Object:
+    if isinstance(row.content, Item):
+        (item,) = row.content
+        prefix = PREFIXES.get(item.get("type"), OTHER_PREFIX)
+        return {**item, "id": id or f"{prefix}_{_hex(row.id)}"}
+    status = INCOMPLETE if row.status == IN_PROGRESS else row.status
+    return {
+        "type": "message",
+        "id": id or f"{PREFIXES['message']}_{_hex(row.id)}",
+        "status": status,
+        "role": row.role,
+        "content": _parts(row),
+        **as_object((row.metadata or {}).get(ITEM)),
+    }
+
+
+def _parts(row: MessageRow) -> list[Any]:
+    if not isinstance(row.content, str):
+        return row.content
+    if row.role == "assistant":
+        text = {"type": "output_text", "text": row.content, "annotations": [], "logprobs": []}
+        return [text]
+    return [{"type": "input_text", "text": row.content}]
+
+
+def _hex(id: str) -> str:
+    return id.replace("-", "")

@@ -1,0 +1,174 @@
+"""A conversation that was imported before, and of which the export tells something else now.
+
+What is here stays as it is, but for what the options say. What is new at the source is appended.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from .. import branches, conversations, messages
+from ..branches import LINE, MAX_POSITION, ROOT
+from ..clock import moment_of
+from ..engine.database import database
+from ..engine.prepared import prepared
+from ..models import DELETED, ConversationRow, Event, Message, MessageRow, json_of
+from ..scope import EVERYTHING
+from .arrivals import (
+    CHANGED,
+    EXTENDED,
+    RESTORED,
+    UNCHANGED,
+    UPDATED,
+    Arrival,
+    Options,
+    Result,
+    claim,
+)
+from .imported_ids import tail_in
+from .parsed import plain
+from .restoring import nearest, restore_messages
+from .rows import metadata_of, values_of
+from .tree import Placed
+
+
+class Differences(NamedTuple):
+    """Messages of the source: with others here, with none, and with none any more."""
+
+    changed: list[tuple[MessageRow, Placed]]
+    new: list[Placed]
+    deleted: list[tuple[str, Placed]]  # with the id that it had
+
+    def words(self, options: Options) -> list[str]:
+        """What becomes of the conversation."""
+        found = (
+            (RESTORED, self.deleted and options.restore),
+            (UPDATED if options.update else CHANGED, self.changed),
+            (EXTENDED, self.new),
+        )
+        return [word for word, is_so in found if is_so] or [UNCHANGED]
+
+
+def bring_up_to_date(
+    arrival: Arrival, conversation: ConversationRow, is_own: bool, options: Options
+) -> Result:
+    """Compare the messages by their tails, and write what the options allow."""
+    if not options.is_dry:
+        conversation = conversations.lock(EVERYTHING, conversation.id)
+    here = _all_in(conversation.id)
+    found = _differences(arrival, conversation.id, here, is_own)
+    restored = len(found.deleted) if options.restore else 0
+    result = Result(found.words(options), restored + len(found.new), arrival.tree.branches)
+    if options.is_dry:
+        return result
+    tails = {placed.id: arrival.tail(placed.id, is_own) for placed in arrival.tree.messages}
+    parents = {
+        tails[placed.id]: None if placed.parent is None else tails[placed.parent]
+        for placed in arrival.tree.messages
+    }
+    leaf = None if arrival.tree.leaf is None else tails[arrival.tree.leaf]
+    if restored:
+        rows = [
+            arrival.row(placed, conversation.id, 0, "", is_own)._replace(id=id)
+            for id, placed in found.deleted
+        ]
+        restore_messages(conversation, here, rows, parents, leaf)
+        conversation = conversations.find(EVERYTHING, conversation.id)
+        here = _all_in(conversation.id)
+    if found.new:
+        _extend(arrival, conversation, here, found.new, parents, leaf, is_own)
+    if options.update:
+        for row, placed in found.changed:
+            said = placed.said
+            messages.edit(
+                EVERYTHING, conversation.id, row.id,
+                content=said.content, status=said.status, metadata=metadata_of(placed),
+            )  # fmt: skip
+    return result
+
+
+def _differences(
+    arrival: Arrival, conversation_id: str, here: list[MessageRow], is_own: bool
+) -> Differences:
+    by_tail = {tail_in(row.id): row for row in here}
+    deleted = {tail_in(id): id for (id,) in _deleted(conversation_id)}
+    found = Differences([], [], [])
+    for placed in arrival.tree.messages:
+        tail = arrival.tail(placed.id, is_own)
+        if (row := by_tail.get(tail)) is not None:
+            if not _is_same(row, placed):
+                found.changed.append((row, placed))
+        elif tail in deleted:
+            found.deleted.append((deleted[tail], placed))
+        else:
+            found.new.append(placed)
+    return found
+
+
+def _all_in(conversation_id: str) -> list[MessageRow]:
+    found = branches.page(conversation_id, LINE, True, 0, MAX_POSITION, linked=True)
+    return MessageRow.decoded(found)
+
+
+def _is_same(row: MessageRow, placed: Placed) -> bool:
+    """Whether a message says here what it says at the source."""
+    if row.role != placed.said.role:
+        return False
+    ours, theirs = row.content, placed.said.content
+    if isinstance(ours, list) and isinstance(theirs, list):
+        return json_of(ours) == json_of(theirs)
+    return _text(ours) == _text(theirs)
+
+
+def _text(content: Any) -> Any:
+    return content if isinstance(content, str) else plain(content)
+
+
+def _extend(
+    arrival: Arrival,
+    conversation: ConversationRow,
+    here: list[MessageRow],
+    new: list[Placed],
+    parents: Mapping[int, int | None],
+    leaf: int | None,
+    is_own: bool,
+) -> None:
+    """Append messages. Each hangs from the nearest of its ancestors that is there."""
+    newest = here[-1] if here else None
+    newest_id, newest_position = (newest.id, newest.position) if newest else ("", ROOT)
+    position, is_branched = conversation.version, bool(conversation.is_branched)
+    places = {tail_in(row.id): (row.position, row.id) for row in here}
+    rows: list[MessageRow] = []
+    for placed in new:
+        position += 1
+        row = arrival.row(placed, conversation.id, position, newest_id, is_own)
+        tail = arrival.tail(placed.id, is_own)
+        parent = nearest(parents[tail], parents, places)
+        at = ROOT if parent is None else parent[0]
+        if at != newest_position:
+            row, is_branched = row._replace(parent=at), True
+        newest_id, newest_position = row.id, position
+        places[tail] = position, row.id
+        rows.append(row)
+    database.obj.load(Message, [values_of(row) for row in rows])
+    for row in rows:
+        if row.client_id is not None:
+            claim(row)
+    leaf_id = conversation.last_message_id
+    if leaf_id is None or tail_in(leaf_id) in parents:  # nobody has gone on here
+        found = nearest(leaf, parents, places)
+        leaf_id = newest_id if found is None else found[1]
+    is_told = leaf_id != newest_id
+    updated = max(conversation.updated_at, moment_of(arrival.updated))
+    grown = conversations.grow(
+        conversation, position + is_told, newest_id, is_branched or is_told, leaf_id, updated
+    )
+    if is_told:
+        conversations.tell(grown)
+
+
+@prepared
+def _deleted(conversation_id: Any) -> Any:
+    """The messages of a conversation that were deleted here."""
+    return Event.select(Event.message_id).where(
+        Event.conversation_id == conversation_id, Event.kind == DELETED
+    )

@@ -1,0 +1,58 @@
+"""Ids of what is imported: the same for the same thing, whenever it is imported, and sorted by age.
+
+An id is a UUIDv7. Its time is the source's, and its other 74 bits are a hash of whose it is and of
+the source's ids. Only these bits, the tail, say what it is: a later export may tell other times.
+"""
+
+import re
+from hashlib import sha256
+
+TAIL_BITS = 74
+_VERSION, _VARIANT = 7 << 76, 2 << 62
+_LOW_BITS = (1 << 62) - 1
+_OWN = re.compile(r"(?:[a-z]+_)?([0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+
+
+def tail_of(*source: str) -> int:
+    """The tail of an id. `source` is a format, a project, a user, a conversation, a message."""
+    name = "\0".join(("confab-import:1", *source)).encode()
+    return int.from_bytes(sha256(name).digest()[:10], "big") & (1 << TAIL_BITS) - 1
+
+
+def imported_id(milliseconds: int, tail: int, after: str = "") -> str:
+    """The id of that time and tail, or a little later than that if it must be greater than another.
+
+    In a conversation, ids grow with positions.
+    """
+    id = _text(milliseconds, tail)
+    if id > after:
+        return id
+    newest = int(after[:8] + after[9:13], 16)
+    id = _text(newest, tail)
+    return id if id > after else _text(newest + 1, tail)
+
+
+def tail_in(id: str) -> int:
+    """The tail of an id that was made."""
+    value = int(id.replace("-", ""), 16)
+    return (value >> 64 & 0xFFF) << 62 | value & _LOW_BITS
+
+
+def _text(milliseconds: int, tail: int) -> str:
+    value = milliseconds << 80 | _VERSION | (tail >> 62 & 0xFFF) << 64 | _VARIANT | tail & _LOW_BITS
+    return _dashed(f"{value:032x}")
+
+
+def own_id(text: str) -> str | None:
+    """The UUIDv7 that an id is, if it may have been made by Confab: as it is, or as `msg_…`."""
+    found = _OWN.fullmatch(text)
+    if found is None:
+        return None
+    digits = found[1].replace("-", "")
+    if digits[12] != "7" or digits[16] not in "89ab":
+        return None
+    return _dashed(digits)
+
+
+def _dashed(digits: str) -> str:
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

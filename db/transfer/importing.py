@@ -1,0 +1,243 @@
+"""Import: from the files of an export to conversations, one at a time, beside a running server."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from ..models import json_of
+from . import sources, storing
+from .arrivals import Arrival, Options, Result
+from .json_values import Reader
+from .parsed import Format, Notes, NotJson, Owner, Unreadable, as_object
+from .recognition import Group, groups, recognise
+from .report import Report
+from .rows import MAX_MESSAGE_BYTES, without_data
+from .sources import READ_ERRORS, Source
+from .storing import Known
+from .tree import Placed, settle
+
+NO_PROJECT = "00000000-0000-0000-0000-000000000000"
+# Of one transaction, in which nobody else writes: 15 ms.
+BATCH_CONVERSATIONS = 50
+BATCH_CHARACTERS = 1_000_000
+
+# It is called with the bytes that are read, those that there are, and the conversations so far.
+OnProgress = Callable[[int, int, int], object]
+
+
+class Wanted(NamedTuple):
+    """What the caller asked for. None for a project or user that the export may tell."""
+
+    project_id: str | None = None
+    user_id: str | None = None
+    keeps_hidden: bool = False
+    options: Options = Options()
+
+    def owner(self, format: Format, value: Any) -> Owner:
+        told = format.owner_of(as_object(value)) or Owner(NO_PROJECT, "")
+        return Owner(self.project_id or told.project_id, self.user_id or told.user_id)
+
+
+class Waiting(NamedTuple):
+    """A conversation that was read and is not yet looked up."""
+
+    owner: Owner
+    format: Format
+    group: Group
+
+    @property
+    def source(self) -> str:
+        return f"{self.format.name}:{self.group.id}"
+
+
+def import_paths(paths: Iterable[Path], wanted: Wanted, progress: OnProgress) -> Report:
+    """Import all conversations under the paths, and say what became of them.
+
+    All files are looked through first. Raises Unreadable if there is nothing to import; then
+    nothing was changed.
+    """
+    run = _Run(wanted, progress)
+    found = sources.find(paths)
+    run.report.shards_missing = found.missing
+    run.report.side_files_ignored = found.ignored
+    readable = run.recognise(found.sources)
+    if not readable:
+        failed = run.report.failed
+        why = f"{failed[0]['id']}: {failed[0]['why']}" if failed else "there are no conversations"
+        raise Unreadable(why)
+    run.total = sum(source.size for source, _ in readable)
+    for source, format in readable:
+        run.read(source, format)
+    run.report.take(run.notes.counts)
+    return run.report
+
+
+class _Run:
+    """An import that is under way."""
+
+    def __init__(self, wanted: Wanted, progress: OnProgress) -> None:
+        self.wanted = wanted
+        self.notes = Notes(wanted.keeps_hidden)
+        self.report = Report(dry_run=wanted.options.is_dry)
+        self.total = self._passed = 0  # bytes
+        self._messages = 0  # in what was read, or was there before
+        self._progress = progress
+        self._batch: list[Waiting] = []
+        self._batch_characters = 0
+        # In a dry run, what would be there by now.
+        self._seen: set[tuple[Owner, str]] = set()
+
+    def recognise(self, candidates: Iterable[Source]) -> list[tuple[Source, Format]]:
+        """Those that are exports. What is none is a side file, unless it was named."""
+        readable: list[tuple[Source, Format]] = []
+        for source in candidates:
+            try:
+                format = recognise(source, self.notes)
+            except NotJson as error:
+                if source.is_named:
+                    self.report.fail(source.name, str(error))
+                    continue
+                format = None
+            except (Unreadable, *READ_ERRORS) as error:
+                self.report.fail(source.name, str(error))
+                continue
+            if format is not None:
+                readable.append((source, format))
+            elif source.is_named:
+                self.report.fail(source.name, "nothing in it is known as an export of chats")
+            else:
+                self.report.side_files_ignored.append(source.name)
+        self.notes.counts.clear()  # of the values that were looked at
+        return readable
+
+    def read(self, source: Source, format: Format) -> None:
+        """Import what is in a file. If it is damaged somewhere, what stands before that is in."""
+        found, told = self.report.found, self._messages
+        try:
+            with source.open() as file:
+                values = Reader(_Counted(file, self), self.notes.counts).values()
+                for group in groups(format, values, self.notes):
+                    self.report.found += 1
+                    if group is not None:
+                        self._take(
+                            Waiting(self.wanted.owner(format, group.values[0]), format, group)
+                        )
+        except (Unreadable, *READ_ERRORS) as error:
+            self.report.fail(source.name, str(error))
+        self._flush()
+        if self.report.found == found:
+            self.report.fail(source.name, "there are no conversations in it")
+        elif self._messages == told:
+            self.report.fail(source.name, "there are no messages in it")
+
+    def passed_over(self, count: int) -> None:
+        """So many bytes were read."""
+        self._passed += count
+        self._progress(self._passed, self.total, self.report.found)
+
+    def _take(self, waiting: Waiting) -> None:
+        self._batch.append(waiting)
+        self._batch_characters += waiting.group.characters
+        is_full = len(self._batch) == BATCH_CONVERSATIONS
+        if is_full or self._batch_characters > BATCH_CHARACTERS:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Look up what was read, and store what is new."""
+        batch, self._batch, self._batch_characters = self._batch, [], 0
+        arrivals = [
+            arrival for waiting in self._new_in(batch) if (arrival := self._arrival(waiting))
+        ]
+        if not arrivals:
+            return
+        try:
+            results = self._store(arrivals)
+        except (Unreadable, ValueError):
+            for arrival in arrivals:  # one of them is bad: the others go on
+                self._store_alone(arrival)
+            return
+        for result in results:
+            self._note(result)
+
+    def _new_in(self, batch: list[Waiting]) -> Iterator[Waiting]:
+        """What is not the same as last time. Of the others no message is read."""
+        known: dict[tuple[Owner, str], Known] = {}
+        for owner in {waiting.owner for waiting in batch}:
+            asked = [waiting.source for waiting in batch if waiting.owner == owner]
+            known |= {(owner, name): it for name, it in storing.known(owner, asked).items()}
+        options = self.wanted.options
+        for waiting in batch:
+            it = known.get((waiting.owner, waiting.source))
+            if it is not None and not it.is_there and not options.restore:
+                self.report.deleted_here += 1
+                self._messages += 1
+            elif it is not None and it.sha256 == waiting.group.sha256 and not options.compares_all:
+                self.report.unchanged += 1
+                self._messages += 1
+            elif options.is_dry and (waiting.owner, waiting.source) in self._seen:
+                self.report.unchanged += 1
+            else:
+                if options.is_dry:
+                    self._seen.add((waiting.owner, waiting.source))
+                yield waiting
+
+    def _arrival(self, waiting: Waiting) -> Arrival | None:
+        group = waiting.group
+        try:
+            parsed = waiting.format.read(group.values, self.notes)
+            tree = settle(parsed)
+        except Unreadable as error:
+            self.report.fail(group.id, str(error))
+            return None
+        except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
+            self.report.fail(group.id, f"it is not as it should be ({error!r})")
+            return None
+        if group.characters > MAX_MESSAGE_BYTES:
+            tree = tree._replace(messages=[self._smaller(placed) for placed in tree.messages])
+        self._messages += len(tree.messages)
+        return Arrival(waiting.owner, waiting.format.name, group.id, group.sha256, parsed, tree)
+
+    def _smaller(self, placed: Placed) -> Placed:
+        """A message that is too large, without the files in it. A text is reported and not cut."""
+        said = placed.said
+        size = len(said.content if isinstance(said.content, str) else json_of(said.content))
+        if size <= MAX_MESSAGE_BYTES:
+            return placed
+        if isinstance(said.content, list):
+            parts = [without_data(part) for part in said.content]
+            placed = placed._replace(said=said._replace(content=parts))
+            size = len(json_of(parts))
+        if size > MAX_MESSAGE_BYTES:
+            self.report.messages_over_6_mb += 1
+        return placed
+
+    def _store(self, arrivals: list[Arrival]) -> list[Result]:
+        verb = storing.look if self.wanted.options.is_dry else storing.store
+        return verb(arrivals, self.wanted.options)
+
+    def _store_alone(self, arrival: Arrival) -> None:
+        try:
+            (result,) = self._store([arrival])
+        except (Unreadable, ValueError) as error:
+            self.report.fail(arrival.id, str(error))
+        else:
+            self._note(result)
+
+    def _note(self, result: Result) -> None:
+        self.report.count(result.words)
+        if result.messages:
+            self.report.messages += result.messages
+            self.report.branches += result.branches
+
+
+class _Counted:
+    """A file that tells how much of it was read."""
+
+    def __init__(self, file: IO[bytes], run: _Run) -> None:
+        self._file = file
+        self._run = run
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self._run.passed_over(len(data))
+        return data

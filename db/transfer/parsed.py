@@ -1,0 +1,154 @@
+"""What a format makes of one conversation of an export, before it is a tree of rows.
+
+A format is a module of `formats/`. It says which values it knows, and reads them:
+
+    FORMAT = Format("claude", matches, id_of, read)
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ..conversations import IMPORT
+from ..models import COMPLETED, Content
+
+STRUCTURAL, EMPTY, HIDDEN = "structural", "empty", "hidden"  # why a node is no message
+
+Object = dict[str, Any]
+
+
+class Unreadable(Exception):
+    """A part of a sentence that says why a conversation or a file cannot be read."""
+
+
+class NotJson(Unreadable):
+    """It is no JSON from its first character on, so it may be a side file."""
+
+
+class Said(NamedTuple):
+    """A message, as it is to be stored."""
+
+    role: str
+    content: Content
+    status: str = COMPLETED
+    metadata: Object | None = None
+    client_id: str | None = None
+
+
+@dataclass(slots=True)
+class Node:
+    """A place in the source's tree. Times are milliseconds, or None if the source has none."""
+
+    parent: str | None
+    time: int | None = None
+    updated: int | None = None
+    said: Said | None = None  # None if it is no message
+
+
+@dataclass(slots=True)
+class Parsed:
+    """A conversation of an export, with its nodes in the order of the file."""
+
+    nodes: dict[str, Node]
+    title: Any = None
+    created: int | None = None
+    updated: int | None = None
+    leaf: str | None = None  # as the source says, which may be wrong
+    is_archived: bool = False
+    is_pinned: bool = False
+    is_held: bool = False
+    key: str | None = None
+    tags: list[str] = field(default_factory=list)
+    metadata: Object = field(default_factory=dict)  # the conversation's own
+    rest: Object = field(default_factory=dict)  # what Confab has no column for
+    is_exact: bool = False  # it was ours: its ids and times are kept as they are
+
+
+class Owner(NamedTuple):
+    """Whose conversations they become. "" is no user."""
+
+    project_id: str
+    user_id: str
+
+
+@dataclass(slots=True)
+class Notes:
+    """What the formats are told, and what they note beside the conversations."""
+
+    keeps_hidden: bool = False
+    counts: Counter[str] = field(default_factory=Counter)
+    owner_id: str | None = None  # at the source, of the first conversation that has one
+
+    def skip(self, reason: str) -> None:
+        self.counts[reason] += 1
+
+    def miss_attachments(self, count: int) -> None:
+        """So many files are named and not in the export."""
+        self.counts["attachments"] += count
+
+
+def _no_owner(value: Object) -> Owner | None:
+    return None
+
+
+class Format(NamedTuple):
+    """A format of exports. `values` are a conversation's: one, or a line and those behind it."""
+
+    name: str
+    matches: Callable[[Object], bool]  # whether the first value of a file is of this format
+    id_of: Callable[[Object], str | None]  # the source's id of a conversation
+    read: Callable[[list[Any], Notes], Parsed]
+    begins: Callable[[Any], bool] = lambda value: True  # whether it begins a conversation
+    owner_of: Callable[[Object], Owner | None] = _no_owner
+
+
+# --- What formats have in common
+
+
+def as_object(value: Any) -> Object:
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def as_text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def objects_in(value: Any) -> list[Object]:
+    return [each for each in as_list(value) if isinstance(each, dict)]
+
+
+def without(value: Mapping[str, Any], *names: str) -> Object:
+    """The other fields, as far as there is something in them."""
+    return {
+        name: it for name, it in value.items() if name not in names and it not in (None, {}, [])
+    }
+
+
+def imported(format: str, id: str | None, rest: Object, **own: Any) -> Object:
+    """The metadata of a message: what the source says, and what is the message's own."""
+    return {**own, IMPORT: {"format": format, **({"id": id} if id else {}), **rest}}
+
+
+def import_of(metadata: Object | None, format: str) -> Object:
+    """What an import of that format has noted, or {}."""
+    found = (metadata or {}).get(IMPORT)
+    return found if isinstance(found, dict) and found.get("format") == format else {}
+
+
+def text_part(text: str, **rest: Any) -> Object:
+    return {"type": "text", "text": text, **rest}
+
+
+def plain(parts: list[Any]) -> Content:
+    """The parts, or their text if there is one part and it has nothing else."""
+    match parts:
+        case [{"type": "text" | "input_text" | "output_text", "text": str(text)} as part] if (
+            not without(part, "type", "text")
+        ):
+            return text
+    return parts

@@ -1,0 +1,98 @@
+"""Messages that were deleted here and come back: in their old places, with their children.
+
+Ids grow with positions, so a message's id says where it stood, and nobody has taken its place.
+"""
+
+from bisect import bisect
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from .. import conversations, event_log
+from ..branches import ROOT
+from ..engine.database import database
+from ..engine.prepared import prepared
+from ..models import MESSAGE, ConversationRow, EventRow, Message, MessageRow
+from .imported_ids import tail_in
+from .parsed import Unreadable
+from .rows import values_of
+
+T = TypeVar("T")
+
+
+def restore_messages(
+    conversation: ConversationRow,
+    here: Sequence[MessageRow],
+    gone: Sequence[MessageRow],
+    parents: Mapping[int, int | None],
+    leaf: int | None,
+) -> None:
+    """Put the `gone` messages back among those that are `here`, in the locked conversation.
+
+    Messages and parents are told by their tails. The active leaf becomes `leaf`, unless somebody
+    has gone on here. Raises Unreadable if a place is taken.
+    """
+    merged = _in_their_places(here, gone)
+    ids = {tail_in(row.id): row.id for row in merged}
+    positions = {row.id: row.position for row in merged}
+    restored = {row.id for row in gone}
+    version, newest_id = conversation.version, None
+    told: list[MessageRow] = []
+    for row in merged:
+        parent_id = row.parent_id
+        if (tail := tail_in(row.id)) in parents:
+            parent_id = nearest(parents[tail], parents, ids)
+        is_next = parent_id == newest_id
+        parent = None if is_next else positions[parent_id] if parent_id else ROOT
+        is_new = row.id in restored or parent_id != row.parent_id
+        if is_new or parent != row.parent:
+            version += is_new
+            revision = version if is_new else row.revision
+            told.append(row._replace(parent=parent, parent_id=parent_id, revision=revision))
+            if is_new:
+                event_log.forget(conversation.id, row.id)
+                event_log.record(EventRow(conversation.id, version, MESSAGE, row.id))
+        newest_id = row.id
+    for row in told:
+        if row.id not in restored:
+            _link(conversation.id, row.position, row.parent, row.revision)
+    database.obj.load(Message, [values_of(row) for row in told if row.id in restored])
+    leaf_id = conversation.last_message_id
+    if leaf_id is None or tail_in(leaf_id) in parents:
+        leaf_id = nearest(leaf, parents, ids) or newest_id
+    is_branched = bool(conversation.is_branched) or any(row.parent is not None for row in told)
+    is_branched = is_branched or leaf_id != newest_id
+    version += 1
+    conversations.tell(
+        conversations.grow(
+            conversation, version, str(newest_id), is_branched, leaf_id, conversation.updated_at
+        )
+    )
+
+
+def _in_their_places(here: Sequence[MessageRow], gone: Sequence[MessageRow]) -> list[MessageRow]:
+    """All of them by position. Each that comes back stands right behind the next older one."""
+    merged = sorted(here, key=lambda row: row.position)
+    for row in sorted(gone, key=lambda row: row.id):
+        at = bisect(merged, row.id, key=lambda row: row.id)
+        position = merged[at - 1].position + 1 if at else 1
+        if at < len(merged) and merged[at].position == position:
+            raise Unreadable("a message that was deleted here has no place any more")
+        merged.insert(at, row._replace(position=position))
+    return merged
+
+
+def nearest(
+    tail: int | None, parents: Mapping[int, int | None], places: Mapping[int, T]
+) -> T | None:
+    """The place of a message, or of the nearest of its ancestors, that is there."""
+    while tail is not None and tail not in places:
+        tail = parents[tail]
+    return None if tail is None else places[tail]
+
+
+@prepared
+def _link(conversation_id: Any, position: Any, parent: Any, revision: Any) -> Any:
+    """The parent of a message."""
+    return Message.update(parent=parent, revision=revision).where(
+        Message.conversation_id == conversation_id, Message.position == position
+    )

@@ -1,0 +1,108 @@
+"""Where exports are read from: files, folders, and zips, whose members are read as streams.
+
+Nothing is unpacked. A file is known by what is in it: see `recognition`.
+"""
+
+import json
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .parsed import Unreadable
+
+MANIFEST = "export_manifest.json"  # ChatGPT's: it names the shards of an export
+MANIFEST_BYTES = 1 << 20
+# A zip bomb: its member claims to be so large, and so many times larger than in the zip. Chats have
+# a ratio of 3 to 20, and DEFLATE cannot have more than 1,032.
+BOMB_BYTES, BOMB_RATIO = 1 << 26, 200
+NOT_JSON = (".html", ".htm", ".pdf", ".png", ".jpg", ".jpeg", ".webp", ".gif", ".dat", ".wav")
+
+
+# What may be raised while a file is read, beside Unreadable: a damaged disk or zip.
+READ_ERRORS = (OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile)
+
+
+class Source(NamedTuple):
+    """A file that may be an export, or a part of one."""
+
+    name: str
+    size: int  # bytes, as they are read
+    open: Callable[[], Any]  # a file that is read as bytes
+    is_named: bool  # the caller named this very file
+
+
+class Found(NamedTuple):
+    """What there is to be read, and the names of shards that a manifest names and nobody has."""
+
+    sources: list[Source]
+    ignored: list[str]
+    missing: list[str]
+
+
+def find(paths: Iterable[Path]) -> Found:
+    """All files under the paths. Raises Unreadable for a path or zip that cannot be read."""
+    found = Found([], [], [])
+    for path in paths:
+        if path.is_dir():
+            inside = [file for file in sorted(path.rglob("*")) if file.is_file()]
+            for file in inside:
+                _add(file, found, is_named=False)
+            if (manifest := path / MANIFEST).is_file():
+                shards = _shards(manifest.read_bytes()[:MANIFEST_BYTES])
+                found.missing.extend(name for name in shards if not (path / name).exists())
+        elif path.exists():
+            _add(path, found, is_named=True)
+        else:
+            raise Unreadable(f"{path} does not exist")
+    return found
+
+
+def _add(path: Path, found: Found, is_named: bool) -> None:
+    try:
+        if zipfile.is_zipfile(path):
+            _add_members(path, found)
+        elif path.suffix.lower() in NOT_JSON and not is_named:
+            found.ignored.append(str(path))
+        else:
+            found.sources.append(
+                Source(str(path), path.stat().st_size, partial(path.open, "rb"), is_named)
+            )
+    except (OSError, zipfile.BadZipFile) as error:
+        raise Unreadable(f"{path} cannot be read: {error}") from None
+
+
+def _add_members(path: Path, found: Found) -> None:
+    archive = zipfile.ZipFile(path)
+    names = set(archive.namelist())
+    for member in archive.infolist():
+        name = f"{path}/{member.filename}"
+        parts = member.filename.replace("\\", "/").split("/")
+        if ".." in parts or parts[0] == "" or ":" in parts[0]:
+            raise Unreadable(f"{name} lies outside of the zip: this is no export")
+        if member.is_dir() or parts[0] == "__MACOSX":
+            continue
+        if member.file_size > max(BOMB_BYTES, BOMB_RATIO * member.compress_size):
+            raise Unreadable(f"{name} would have {member.file_size:,} bytes: this is a zip bomb")
+        if member.flag_bits & 1:
+            raise Unreadable(f"{name} is encrypted: unpack it first")
+        if parts[-1] == MANIFEST:
+            with archive.open(member) as manifest:
+                shards = _shards(manifest.read(MANIFEST_BYTES))
+            found.missing.extend(shard for shard in shards if shard not in names)
+        if Path(parts[-1]).suffix.lower() in NOT_JSON:
+            found.ignored.append(name)
+        else:
+            found.sources.append(
+                Source(name, member.file_size, partial(archive.open, member), False)
+            )
+
+
+def _shards(manifest: bytes) -> Iterator[str]:
+    try:
+        files = json.loads(manifest)["logical_files"]["conversations.json"]["files"]
+        yield from (str(name) for name in files)
+    except (ValueError, KeyError, TypeError):  # another product's
+        return

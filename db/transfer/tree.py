@@ -1,0 +1,109 @@
+"""From the nodes of an export to messages in the order in which they are stored.
+
+Exports have parents that do not exist, circles, and chains of thousands. So nothing here recurses.
+"""
+
+import time
+from typing import NamedTuple
+
+from .parsed import Node, Parsed, Said
+
+
+class Placed(NamedTuple):
+    """A message in its place. `parent` is the source's id of the nearest ancestor that is one."""
+
+    id: str
+    parent: str | None
+    said: Said
+    time: int  # milliseconds
+    updated: int
+    own_time: int | None  # as the source says
+    ancestors: dict[str, str | None]  # of the whole tree: each node's parent, of messages or not
+
+
+class Tree(NamedTuple):
+    """A settled conversation. Parents come before their children."""
+
+    created: int
+    messages: list[Placed]
+    leaf: str | None
+    branches: int  # leaves
+
+
+def settle(parsed: Parsed) -> Tree:
+    """Find each message's parent, time and position, and the active leaf.
+
+    A message is at least 1 ms later than its parent. So a time depends on the path to the root
+    alone, and a later export gives the same one. The order is by time and then as in the file.
+    """
+    nodes = parsed.nodes
+    now = time.time_ns() // 1_000_000
+    created = _created(parsed, now)
+    parents: dict[str, str | None] = {}
+    nearest: dict[str, str | None] = {}  # the nearest ancestor that is a message
+    times: dict[str, int] = {}
+    for id in nodes:
+        walk: list[str] = []
+        at: str | None = id
+        while at is not None and at not in parents:
+            walk.append(at)
+            named = nodes[at].parent
+            parent = named if named in nodes else None
+            parents[at], at = parent, parent
+        if at is not None and at not in times:  # this walk has come back to it
+            parents[at] = None
+        for at in _from_root(walk, parents):
+            node, parent = nodes[at], parents[at]
+            own = None if node.time is None else min(node.time, now)
+            if parent is None:
+                nearest[at], times[at] = None, created if own is None else own
+            else:
+                nearest[at] = parent if nodes[parent].said is not None else nearest[parent]
+                least = times[parent] + 1
+                times[at] = least if own is None or own < least else own
+    if parsed.is_exact:
+        times.update({id: node.time for id, node in nodes.items() if node.time is not None})
+    messages = [
+        Placed(
+            id,
+            nearest[id],
+            node.said,
+            times[id],
+            max(times[id], node.updated or 0),
+            node.time,
+            parents,
+        )
+        for id, node in nodes.items()
+        if node.said is not None
+    ]
+    messages.sort(key=lambda placed: placed.time)  # it keeps the order of the file
+    inner = {placed.parent for placed in messages}
+    leaves = [placed.id for placed in messages if placed.id not in inner]
+    return Tree(created, messages, _leaf(parsed, nodes, nearest, leaves), len(leaves))
+
+
+def _from_root(walk: list[str], parents: dict[str, str | None]) -> list[str]:
+    """A walk from a leaf to a root, the other way round. A circle begins where it was opened."""
+    walk.reverse()
+    for index, id in enumerate(walk):
+        if parents[id] is None:
+            return walk[index:] + walk[:index]
+    return walk
+
+
+def _created(parsed: Parsed, now: int) -> int:
+    if parsed.created is not None:
+        return min(parsed.created, now)
+    known = [node.time for node in parsed.nodes.values() if node.time is not None]
+    return min(min(known, default=parsed.updated or 0), now)
+
+
+def _leaf(
+    parsed: Parsed, nodes: dict[str, Node], nearest: dict[str, str | None], leaves: list[str]
+) -> str | None:
+    """The source's own if it exists, or its nearest message. Else the newest leaf."""
+    if parsed.leaf in nodes:
+        found = parsed.leaf if nodes[parsed.leaf].said is not None else nearest[parsed.leaf]
+        if found is not None:
+            return found
+    return leaves[-1] if leaves else None

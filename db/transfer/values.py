@@ -1,0 +1,69 @@
+"""Values of foreign JSON: times, and what the store cannot hold."""
+
+import re
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
+MAX_SECONDS = 1e11  # a greater number is of milliseconds
+REPLACEMENT = "\ufffd"
+# What has to be looked for in JSON that is read: NUL, written or escaped, and halves of a surrogate
+# pair. Almost no conversation has one, so its strings are not looked at one by one.
+_SUSPICIOUS = re.compile(
+    r"\x00|\\u0000|\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]"
+)
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def milliseconds(value: Any) -> int | None:
+    """A time as whole milliseconds since 1970, from any form that exports have, or None.
+
+    That is a number of seconds or milliseconds, RFC 3339 text, or MongoDB's `{"$date": …}`.
+    """
+    if isinstance(value, dict):
+        value = value.get("$date", value.get("$numberLong"))
+        return milliseconds(value)
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            try:
+                value = float(value)
+            except ValueError:
+                return None
+        else:
+            value = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    if not isinstance(value, int | float) or isinstance(value, bool) or value != value:  # noqa: PLR0124
+        return None
+    if abs(value) <= MAX_SECONDS:
+        value *= 1000
+    return max(0, round(value)) if abs(value) < 1e16 else None
+
+
+def cleaned(value: Any, text: str, counts: Counter[str]) -> Any:
+    """The value that was read from `text`, with U+FFFD for what PostgreSQL or UTF-8 cannot hold."""
+    return _cleaned(value, counts) if _SUSPICIOUS.search(text) else value
+
+
+def _cleaned(value: Any, counts: Counter[str]) -> Any:
+    """Without recursion, since conversations may be nested thousands deep."""
+    root = [value]
+    containers: list[Any] = [root]
+    while containers:
+        container = containers.pop()
+        items = container.items() if isinstance(container, dict) else enumerate(container)
+        for key, it in list(items):
+            if isinstance(it, str):
+                container[key] = _clean_text(it, counts)
+            elif isinstance(it, dict | list):
+                containers.append(it)
+        if isinstance(container, dict):
+            for key in [key for key in container if _UNSTORABLE.search(key)]:
+                container[_clean_text(key, counts)] = container.pop(key)
+    return root[0]
+
+
+def _clean_text(text: str, counts: Counter[str]) -> str:
+    clean, count = _UNSTORABLE.subn(REPLACEMENT, text)
+    counts["cleaned"] += count
+    return clean
