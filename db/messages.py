@@ -318,22 +318,25 @@ def all_in(rows: Sequence[ConversationRow]) -> dict[str, list[MessageRow]]:
     return by_id
 
 
-def all_on(conversation: ConversationRow, branch: str | None = None) -> list[MessageRow]:
+def all_on(
+    conversation: ConversationRow, branch: str | None = None, settles: bool = True
+) -> list[MessageRow]:
     """All messages on a branch of a conversation, as `page_for` has it, oldest first.
 
-    To be called under `settled`. Raises MessageNotFound for an unknown branch.
+    To be called under `settled`, unless a branch is named and nothing is settled: see
+    `streams.overlay`. Raises MessageNotFound for an unknown branch.
     """
     if branch in (None, ALL) and not conversation.is_branched:
-        return streams.overlay(MessageRow.on_path(_all_in([conversation.id])))
+        return streams.overlay(MessageRow.on_path(_all_in([conversation.id])), settles)
     if branch is None:
         return all_in([conversation])[conversation.id]
     if branch == ALL:
         found = branches.page(conversation.id, LINE, True, 0, MAX_POSITION, linked=True)
-        return streams.overlay(MessageRow.decoded(found))
+        return streams.overlay(MessageRow.decoded(found), settles)
     rows = MessageRow.on_path(branches.path(conversation.id, branch))
     if not rows:
         raise MessageNotFound(branch)
-    return streams.overlay(rows)
+    return streams.overlay(rows, settles)
 
 
 @settled

@@ -104,9 +104,11 @@ _conversation_row: Callable[[Iterable[Any]], ConversationRow] = partial(
 
 def json_of(value: Any) -> Any:
     """A value as JSON text, as short as it can be. None for None. Raises ValueError for NaN."""
-    if value is None:
-        return None
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return None if value is None else _encode(value)
+
+
+# `json.dumps` would make an encoder for each value: 2 µs of 6.
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 def _value_of(text: Any) -> Any:

@@ -50,6 +50,10 @@ MISTAKES = (
 QUOTING_STATES = ("22", "23")
 
 
+# False where much is written at once, such as an import: others do the chores then.
+does_chores: ContextVar[bool] = ContextVar("does_chores", default=True)
+
+
 class WouldWait(BaseException):
     """The request has to wait for a lock, on a thread that must not. It has done nothing.
 
@@ -103,8 +107,9 @@ def _written_by(method: str, verb: Callable[P, T]) -> Callable[P, T]:
             raise unavailable(error) from error
         if changed:
             tell(changed)
-        for chore in after_write:
-            chore()
+        if does_chores.get():
+            for chore in after_write:
+                chore()
         return result
 
     return run

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from ..engine.database import does_chores
 from ..models import json_of
 from . import sources, storing
 from .arrivals import Arrival, Options, Result
@@ -56,6 +57,8 @@ def import_paths(paths: Iterable[Path], wanted: Wanted, progress: OnProgress) ->
     All files are looked through first. Raises Unreadable if there is nothing to import; then
     nothing was changed.
     """
+    # The search index would take twice as long as the import.
+    does_chores.set(False)
     run = _Run(wanted, progress)
     found = sources.find(paths)
     run.report.shards_missing = found.missing
@@ -123,7 +126,9 @@ class _Run:
                             Waiting(self.wanted.owner(format, group.values[0]), format, group)
                         )
         except (Unreadable, *READ_ERRORS) as error:
+            self._flush()
             self.report.fail(source.name, str(error))
+            return
         self._flush()
         if self.report.found == found:
             self.report.fail(source.name, "there are no conversations in it")

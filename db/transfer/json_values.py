@@ -11,7 +11,6 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from math import isfinite
 from typing import Any, NamedTuple, Protocol
 
 from .parsed import NotJson, Unreadable
@@ -47,9 +46,7 @@ class Reader:
     def __init__(self, file: Readable, counts: Counter[str]) -> None:
         self._file = file
         self._counts = counts
-        self._decode = json.JSONDecoder(
-            strict=False, parse_constant=self._null, parse_float=self._finite
-        ).raw_decode
+        self._decode = json.JSONDecoder(strict=False, parse_constant=self._null).raw_decode
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
         self._buffer = ""
         self._at = 0
@@ -60,13 +57,6 @@ class Reader:
     def _null(self, name: str) -> None:
         """For NaN and Infinity, which are no JSON and which PostgreSQL refuses."""
         self._counts["cleaned"] += 1
-
-    def _finite(self, text: str) -> float | None:
-        number = float(text)
-        if isfinite(number):
-            return number
-        self._null(text)
-        return None
 
     def values(self) -> Iterator[Value]:
         """Raises Unreadable at the first thing that is not JSON."""
@@ -103,7 +93,6 @@ class Reader:
         while self._peek() != "}":
             if found or is_wrapper:
                 self._take(",")
-            self._peek()
             key = self._value().value
             self._take(":")
             if key == "conversations" and self._peek() == "[":
@@ -117,7 +106,6 @@ class Reader:
                     continue
                 found[key] = [each.value for each in (first, *items) if each is not None]
             else:
-                self._peek()
                 found[str(key)] = self._value().value
         self._take("}")
         if not is_wrapper:
@@ -133,6 +121,7 @@ class Reader:
             return None
 
     def _value(self) -> Value:
+        self._peek()  # `raw_decode` does not pass over spaces
         while True:
             try:
                 value = self._decoded()

@@ -18,6 +18,10 @@ STRUCTURAL, EMPTY, HIDDEN = "structural", "empty", "hidden"  # why a node is no 
 Object = dict[str, Any]
 
 
+# What is something even if it is empty: 0, False and "".
+NUMBER_OR_TEXT = (int, float, str)
+
+
 class Unreadable(Exception):
     """A part of a sentence that says why a conversation or a file cannot be read."""
 
@@ -125,7 +129,9 @@ def objects_in(value: Any) -> list[Object]:
 def without(value: Mapping[str, Any], *names: str) -> Object:
     """The other fields, as far as there is something in them."""
     return {
-        name: it for name, it in value.items() if name not in names and it not in (None, {}, [])
+        name: it
+        for name, it in value.items()
+        if (it or isinstance(it, NUMBER_OR_TEXT)) and name not in names
     }
 
 

@@ -216,7 +216,7 @@ def _known(project_id: Any, user_id: Any, sources: Any) -> Any:
         Imported.select(Imported.source, Imported.sha256, Conversation.id)
         .join(
             Conversation,
-            "LEFT OUTER",
+            "LEFT OUTER JOIN",
             on=(Conversation.id == Imported.conversation_id) & Conversation.deleted_at.is_null(),
         )
         .where(

@@ -31,6 +31,8 @@ NAME = "chatgpt"
 ROOT = "client-created-root"
 AUTHOR = "author_"  # before its fields, in what is noted of a message
 ROLES = {"system", "user", "assistant", "tool"}
+# Fields of a message, with the values that are not noted.
+USUAL = {"status": "finished_successfully", "recipient": "all", "weight": 1.0}
 STATUSES = {"finished_successfully": COMPLETED, None: COMPLETED}
 CUT_SHORT = {"interrupted", "max_tokens"}  # kinds of finish_details
 HIDDEN_TYPES = {"user_editable_context", "model_editable_context"}
@@ -107,11 +109,13 @@ def _said(id: str, parent: str | None, message: Object, notes: Notes) -> Said | 
         return None
     notes.miss_attachments(len(as_list(metadata.get("attachments"))))
     rest = without(message, "id", "author", "create_time", "update_time", "content")
-    if rest.get("status") == "finished_successfully":
-        del rest["status"]
-    if rest.get("recipient") == "all":
-        del rest["recipient"]
-    rest |= {AUTHOR + name: it for name, it in without(author, "role").items()}
+    for name, usual in USUAL.items():
+        if rest.get(name) == usual:
+            del rest[name]
+    if metadata:
+        rest["metadata"] = without(metadata)
+    if len(author) > 1:
+        rest |= {AUTHOR + name: it for name, it in without(author, "role").items()}
     role = author.get("role")
     if role not in ROLES:
         rest["author_role"], role = role, "assistant"
