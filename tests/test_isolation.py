@@ -48,6 +48,7 @@ OUTSIDERS = {
     "delete_conversation": GONE,
     "fork_conversation": GONE,
     "get_context": GONE,
+    "export_conversation": GONE,
     "append_messages": GONE,
     "list_messages": GONE,
     "get_message": GONE,

@@ -57,6 +57,8 @@ def use_everything(api: Api) -> None:
     find_by_key(api)
     use_ai_sdk(api)
     use_openai(api)
+    for format in ("markdown", "jsonl", "openai", "chatgpt"):
+        api.get(f"{CONVERSATIONS}/{world.conversation_id}/export", format=format)
     id = world.conversation_id
     for path in (CONVERSATIONS, f"/projects/{PROJECT}/conversations"):
         for query in (

@@ -137,6 +137,7 @@ UI_MESSAGE_STREAM = "x-vercel-ai-ui-message-stream"
 RESPONSE_HEADERS = {
     "Accept": "The media type to send.",
     "Cache-Control": "`no-cache` for a response whose parts are sent as they come.",
+    "Content-Disposition": "The name of a file that is exported (RFC 6266).",
     "ETag": "The conversation's version, for If-Match and If-None-Match.",
     IDEMPOTENT_REPLAYED: "`true` if this is the answer to an earlier request with the same key.",
     "Link": 'The neighbouring pages, `rel="next"` and `rel="prev"` (RFC 8288).',

@@ -16,7 +16,7 @@ from db.clock import new_id
 from db.engine.database import database
 from db.idempotency_keys import Claim, Outcome
 from db.messages import Draft
-from db.models import Item
+from db.models import Imported, ImportedRow, Item
 from db.scope import EVERYTHING, Scope
 
 from .world import PROJECT
@@ -51,6 +51,7 @@ def store_rows_of_every_kind() -> None:
         messages.append(EVERYTHING, conversation.id, drafts)
         make_a_tree(text)
         idempotency_keys.claim(Claim(text, text, "fingerprint"))
+        Imported.insert(ImportedRow(text, text, f"grok:{text}", text, text)._asdict()).execute()
     outcome = Outcome(201, json.dumps({"Location": "/"}), ODD_TEXTS[-1])
     idempotency_keys.settle(Claim("", "", "fingerprint"), outcome)
     *_, streaming, edited = messages.append(

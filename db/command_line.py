@@ -1,0 +1,88 @@
+"""What all commands of `python -m db` share: the group, the opened database, options, tables."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import Any
+
+import click
+from peewee import DatabaseError, InterfaceError
+
+from .engine.connect import Store, store_at
+from .engine.database import database
+from .errors import StoreError, Unavailable
+from .settings import Settings, SettingsError
+from .startup import open_store
+from .upkeep.backup import BackupError
+from .upkeep.copying import CopyError
+
+ABOUT_DATABASE_URL = (
+    f"The database is the one that the server with the same environment serves. DATABASE_URL: "
+    f"{Settings.model_fields['database_url'].description}"
+)
+
+
+@click.group(epilog=ABOUT_DATABASE_URL)
+def cli() -> None:
+    """Look after Confab's database: its schema, its API keys, its backup."""
+
+
+command = partial(cli.command, epilog=ABOUT_DATABASE_URL)
+
+
+@contextmanager
+def opened(as_it_is: bool = False) -> Iterator[Store]:
+    """The database, made ready as for serving, or `as_it_is`. What goes wrong is one sentence."""
+    try:
+        settings = Settings.read(os.environ)
+        store = store_at(settings.database_url)
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
+    try:
+        if as_it_is:
+            database.initialize(store)
+        else:
+            store = open_store(settings)
+        yield store
+    except (StoreError, BackupError, CopyError) as error:
+        raise click.ClickException(str(error)) from None
+    except Unavailable as error:
+        raise click.ClickException(f"{store.place} cannot be used: {reason(error)}.") from None
+    except (DatabaseError, InterfaceError) as error:
+        raise click.ClickException(f"{store.place} cannot be used: {reason(error)}.") from None
+    finally:
+        store.close_all()
+
+
+def reason(error: Exception) -> str:
+    return " ".join(str(error).split()).removesuffix(".")
+
+
+def readable(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    if text is not None and not (text.strip() and text.isprintable()):
+        raise click.BadParameter("must be readable text, and not blank.")
+    return text
+
+
+project_option = click.option(
+    "--project",
+    "project_id",
+    metavar="ID",
+    callback=readable,
+    help="Only what is in this project.  [default: all projects]",
+)
+
+
+def bar(label: str, length: int) -> AbstractContextManager[Any]:
+    return click.progressbar(
+        length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty()
+    )
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
