@@ -11,7 +11,7 @@ from ..branches import LINE, MAX_POSITION, ROOT
 from ..clock import moment_of
 from ..engine.database import database
 from ..engine.prepared import prepared
-from ..models import DELETED, ConversationRow, Event, Message, MessageRow, json_of
+from ..models import DELETED, ConversationRow, Event, Item, Message, MessageRow, json_of
 from ..scope import EVERYTHING
 from .arrivals import (
     CHANGED,
@@ -25,7 +25,7 @@ from .arrivals import (
     claim,
 )
 from .imported_ids import tail_in
-from .parsed import plain
+from .parsed import plain, without
 from .restoring import nearest, restore_messages
 from .rows import metadata_of, values_of
 from .tree import Placed
@@ -115,6 +115,8 @@ def _is_same(row: MessageRow, placed: Placed) -> bool:
         return False
     ours, theirs = row.content, placed.said.content
     if isinstance(ours, list) and isinstance(theirs, list):
+        if isinstance(ours, Item):  # its id is that of the message, wherever it comes from
+            ours, theirs = ([without(it, "id") for it in one] for one in (ours, theirs))
         return json_of(ours) == json_of(theirs)
     return _text(ours) == _text(theirs)
 

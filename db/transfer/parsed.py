@@ -103,7 +103,8 @@ class Format(NamedTuple):
     matches: Callable[[Object], bool]  # whether the first value of a file is of this format
     id_of: Callable[[Object], str | None]  # the source's id of a conversation
     read: Callable[[list[Any], Notes], Parsed]
-    begins: Callable[[Any], bool] = lambda value: True  # whether it begins a conversation
+    # Whether a value begins a conversation. None if each value is one.
+    begins: Callable[[Any], bool] | None = None
     owner_of: Callable[[Object], Owner | None] = _no_owner
 
 

@@ -76,12 +76,14 @@ def groups(format: Format, values: Iterable[Value], notes: Notes) -> Iterator[Gr
     seen: dict[str, int] = {}  # of conversations without an id, how often each occurred
     gathered: list[Value] = []
     for value in values:
-        begins = format.begins(value.value)
+        begins = format.begins is None or format.begins(value.value)
         if begins and gathered:
             yield _group(format, gathered, seen, notes)
             gathered = []
         if begins and not isinstance(value.value, dict):
             yield None
+        elif format.begins is None:
+            yield _group(format, [value], seen, notes)
         else:
             gathered.append(value)
     if gathered:

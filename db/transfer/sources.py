@@ -64,6 +64,8 @@ def _add(path: Path, found: Found, is_named: bool) -> None:
     try:
         if zipfile.is_zipfile(path):
             _add_members(path, found)
+        elif _begins_as_zip(path):
+            raise Unreadable(f"{path} is a zip that was cut off or damaged")
         elif path.suffix.lower() in NOT_JSON and not is_named:
             found.ignored.append(str(path))
         else:
@@ -72,6 +74,11 @@ def _add(path: Path, found: Found, is_named: bool) -> None:
             )
     except (OSError, zipfile.BadZipFile) as error:
         raise Unreadable(f"{path} cannot be read: {error}") from None
+
+
+def _begins_as_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
 
 
 def _add_members(path: Path, found: Found) -> None:

@@ -47,7 +47,7 @@ def _read(values: list[Any], notes: Notes) -> Parsed:
                 Item(content) if message.get("content_type") == ITEM else content,
                 COMPLETED if message.get("status") == COMPLETED else INCOMPLETE,
                 message.get("metadata"),
-                as_text(message.get("client_id")),
+                message.get("client_id"),
             ),
         )
     return Parsed(

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from ...models import COMPLETED, IN_PROGRESS, INCOMPLETE, ConversationRow, Item, MessageRow
+from ..imported_ids import own_id
 from ..parsed import (
     EMPTY,
     STRUCTURAL,
@@ -84,6 +85,8 @@ def _said(id: str, item: Object, notes: Notes) -> Said | None:
     if kind not in (None, "message") or "role" not in item:
         is_tool = str(kind).endswith("_output") or kind == "mcp_approval_response"
         role = "tool" if is_tool else "assistant"
+        if own_id(id):  # it is the message's, and not a part of the item
+            item = {name: it for name, it in item.items() if name != "id"}
         return Said(role, Item([item]), status, imported(NAME, id, {}))
     content = item.get("content")
     if isinstance(content, list):

@@ -1,0 +1,224 @@
+"""Tests what an import is given: folders, zips and shards, and a stranger's files."""
+
+import io
+import json
+import zipfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from db.__main__ import cli
+from db.engine.database import database
+from db.transfer import importing, sources
+from db.transfer.json_values import Reader
+from db.transfer.parsed import Unreadable
+
+from .support.exports import bring_in, line, tree_of, write
+from .support.world import dump
+
+
+def zipped(path: Path, members: dict[str, Any]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, value in members.items():
+            archive.writestr(name, value if isinstance(value, bytes) else json.dumps(value))
+    return path
+
+
+def manifest(*files: str) -> dict[str, Any]:
+    return {
+        "version": 1,
+        "logical_files": {"conversations.json": {"files": files, "sharded": True}},
+    }
+
+
+def test_a_zip_of_shards_is_read_with_its_manifest_and_without_its_side_files(tmp_path: Path):
+    shards = {
+        f"conversations-00{n}.json": [line("Hi", id=f"c{n}", title=f"T{n}")] for n in range(3)
+    }
+    names = [*shards, "conversations-003.json"]
+    side = {
+        "user.json": {"id": "u", "email": "a@b.c"},
+        "message_feedback.json": [],
+        "shared_conversations.json": [{"id": "s", "conversation_id": "c1", "title": "T1"}],
+        "chat.html": b"<html>",
+        "file-1.dat": b"\x89PNG",
+        "picture": b"\x89PNG\xff",
+        "__MACOSX/._conversations.json": b"x",
+    }
+    members = {"export_manifest.json": manifest(*names), **side, **shards}
+    for whole in (False, True):
+        if whole:
+            members["conversations-003.json"] = [line("Hi", id="c3", title="T3")]
+        report = bring_in(zipped(tmp_path / "export.zip", members))
+        assert (report.created, report.exit_status) == ((1, 0) if whole else (3, 1))
+        assert report.shards_missing == ([] if whole else ["conversations-003.json"])
+        ignored = {name.rpartition("/")[2] for name in report.side_files_ignored}
+        assert ignored == {*side, "export_manifest.json"} - {"__MACOSX/._conversations.json"}
+
+
+def test_a_folder_may_have_files_of_several_products_and_zips(tmp_path: Path):
+    (folder := tmp_path / "folder" / "deeper").mkdir(parents=True)
+    write(folder / "1.json", [line("Hi")])
+    write(
+        folder / "2.json",
+        {
+            "conversationId": "l",
+            "title": "L",
+            "messages": [{"messageId": "1", "isCreatedByUser": True, "text": "x"}],
+        },
+    )
+    zipped(folder / "3.zip", {"conversations.json": [line("z", id="z", title="Z")]})
+    (folder / "notes.txt").write_text("Notes")
+    write(folder / "settings.json", {"theme": "dark"})
+    report = bring_in(tmp_path / "folder")
+    assert (report.created, report.exit_status) == (3, 0)
+    assert sorted(Path(name).name for name in report.side_files_ignored) == [
+        "notes.txt",
+        "settings.json",
+    ]
+    assert tree_of("Z")[0] == ("user", "z", None)
+
+
+HTML = b"<!DOCTYPE html><html><body>Sign in</body></html>"
+WHOLE = json.dumps([line("Hi", "Hello")]).encode()
+STRANGERS = {
+    "truncated.json": (WHOLE[:-40], "it was cut off"),
+    "truncated.jsonl": (b'{"messages": [{"role": "user"', "it was cut off"),
+    "utf16.json": ("[]".encode("utf-16"), "it is not UTF-8"),
+    "latin1.json": (WHOLE.replace(b"Hi", b"Gr\xfc\xdfe"), "it is not UTF-8"),
+    "page.json": (HTML, "it is not JSON: it begins with '<'"),
+    "empty.json": (b"", "it is empty"),
+    "spaces.json": (b" \n", "it is empty"),
+    "broken.json": (WHOLE.replace(b'"title"', b"title", 1), "it is no JSON, at character 3"),
+    "other.json": (b'{"some": "object"}', "nothing in it is known as an export"),
+    "number.json": (b"[" + b"9" * 5000 + b"]", "a number is too long"),
+}
+
+
+def run(*arguments: object) -> Result:
+    bound = database.obj
+    try:
+        return CliRunner().invoke(cli, [str(each) for each in arguments])
+    finally:
+        database.initialize(bound)
+
+
+def assert_refused(reason: str, *paths: Path) -> None:
+    before = dump()
+    result = run("import", *paths)
+    assert result.exit_code == 2
+    told = result.stdout + result.stderr
+    assert reason in told
+    assert "Traceback" not in told
+    assert dump() == before
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_a_strangers_file_is_refused_in_a_sentence(tmp_path: Path, name: str):
+    content, reason = STRANGERS[name]
+    (file := tmp_path / name).write_bytes(content)
+    assert_refused(reason, file)
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil.json", "/etc/evil.json", "a/../../b.json", "C:\\evil.json"]
+)
+def test_a_zip_with_paths_outside_of_it_is_refused(tmp_path: Path, name: str):
+    archive = zipped(
+        tmp_path / "export.zip", {"conversations.json": [line("Hi")], name: [line("x")]}
+    )
+    assert_refused("lies outside of the zip", archive)
+
+
+def test_a_zip_bomb_is_refused_before_it_is_read(tmp_path: Path):
+    bomb = b"[" + b" " * (sources.BOMB_BYTES + 1) + b"]"
+    assert_refused(
+        "this is a zip bomb", zipped(tmp_path / "export.zip", {"conversations.json": bomb})
+    )
+
+
+def test_a_damaged_zip_is_refused(tmp_path: Path):
+    archive = zipped(tmp_path / "export.zip", {"conversations.json": [line("Hi")] * 50})
+    content = archive.read_bytes()
+    archive.write_bytes(content[: len(content) // 2])
+    assert_refused("was cut off or damaged", archive)
+    archive.write_bytes(content[:60] + b"\0" * 40 + content[100:])
+    assert_refused("conversations.json", archive)
+
+
+def test_a_path_that_does_not_exist_is_refused(tmp_path: Path):
+    write(tmp_path / "good.json", [line("Hi")])
+    assert_refused("does not exist", tmp_path / "good.json", tmp_path / "missing.json")
+    (tmp_path / "empty").mkdir()
+    assert_refused("there are no conversations", tmp_path / "empty")
+
+
+def test_a_good_file_beside_a_bad_one_is_in_and_the_status_is_1(tmp_path: Path):
+    (bad := tmp_path / "bad.json").write_bytes(HTML)
+    result = run("import", bad, write(tmp_path / "good.json", [line("Hi")]))
+    assert result.exit_code == 1
+    assert "1 created." in result.stdout
+    assert "bad.json: it is not JSON" in result.stdout
+
+
+def test_what_stands_before_a_damage_in_the_middle_is_in(tmp_path: Path):
+    texts = [json.dumps(line("Hi", id=f"c{n}", title=f"T{n}")) for n in range(3)]
+    (file := tmp_path / "export.json").write_text(f"[{texts[0]}, {texts[1]} {texts[2]}]")
+    report = bring_in(file)
+    assert (report.created, report.exit_status) == (2, 1)
+    assert "',' is missing" in report.failed[0]["why"]
+
+
+# Reading
+
+
+class Trickle(io.BytesIO):
+    """A file that gives a few bytes at a time."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        return super().read(3)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ('[1, "é😀", {"a": [null]}, [], 1.5e3]', [1, "é😀", {"a": [None]}, [], 1500.0]),
+        ("[]", []),
+        ('\ufeff [ {"a":1} ,\n{"b":2}]\n', [{"a": 1}, {"b": 2}]),
+        ('{"a": 1}\n\n{"b": [2]}\r\n', [{"a": 1}, {"b": [2]}]),
+        ('{"v": 1, "conversations": [{"c": 1}, {"c": 2}], "end": {}}', [{"c": 1}, {"c": 2}]),
+        (
+            '{"conversations": [{"from": "a"}], "id": "x"}',
+            [{"conversations": [{"from": "a"}], "id": "x"}],
+        ),
+        ('{"conversations": []}', [{"conversations": []}]),
+        ("{}", [{}]),
+    ],
+)
+def test_values_are_read_wherever_the_buffer_ends(text: str, values: list[Any]):
+    for kind in (io.BytesIO, Trickle):
+        found = list(Reader(kind(text.encode()), Counter()).values())
+        assert [each.value for each in found] == values
+        for each in found:
+            assert json.loads(each.text) == each.value
+
+
+@pytest.mark.parametrize(
+    "text", ["[1", "[1 2]", '["a', "[tru]", '{"a" 1}', '{"a": 1', "nul", '[{"a": }]']
+)
+def test_what_is_no_json_is_unreadable_wherever_the_buffer_ends(text: str):
+    for kind in (io.BytesIO, Trickle):
+        with pytest.raises(Unreadable):
+            list(Reader(kind(text.encode()), Counter()).values())
+
+
+def test_progress_tells_the_bytes_and_the_conversations(tmp_path: Path):
+    file = write(tmp_path / "export.json", [line("Hi", id=str(n)) for n in range(5)])
+    told: list[tuple[int, int, int]] = []
+    importing.import_paths([file], importing.Wanted(), lambda *done: told.append(done))
+    size = file.stat().st_size
+    assert told[0][:2] == (size, size)
+    assert told[-1] == (size, size, 5)
