@@ -1,12 +1,13 @@
 """A conversation of an export on its way into the store, and what became of it."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from .. import client_ids
 from ..models import ClientIdRow, MessageRow
-from .imported_ids import own_id, tail_in, tail_of
+from .imported_ids import own_id, tail_in, tails_of
 from .parsed import Owner, Parsed
 from .rows import row_of
 from .tree import Placed, Tree
@@ -26,7 +27,8 @@ class Options(NamedTuple):
         return self.update or self.restore
 
 
-class Arrival(NamedTuple):
+@dataclass(slots=True)
+class Arrival:
     """A conversation of an export, as it comes in."""
 
     owner: Owner
@@ -35,6 +37,10 @@ class Arrival(NamedTuple):
     sha256: str
     parsed: Parsed
     tree: Tree
+    _tails: Callable[[str], int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._tails = tails_of(self.format, *self.owner, self.id)
 
     @property
     def source(self) -> str:
@@ -43,14 +49,14 @@ class Arrival(NamedTuple):
     def tail(self, message_id: str, is_own: bool) -> int:
         """What says which message it is. It may be one of ours that comes back."""
         own = own_id(message_id) if is_own else None
-        return tail_in(own) if own else tail_of(self.format, *self.owner, self.id, message_id)
+        return tail_in(own) if own else self._tails(message_id)
 
     def row(
         self, placed: Placed, conversation_id: str, position: int, after: str, is_own: bool
     ) -> MessageRow:
         """A new message. If the conversation was ours, the message may have an id of ours."""
         own = own_id(placed.id) if is_own else None
-        tail = self.tail(placed.id, is_own)
+        tail = tail_in(own) if own else self._tails(placed.id)
         return row_of(placed, conversation_id, position, tail, own, after)
 
     @property

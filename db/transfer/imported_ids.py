@@ -5,9 +5,11 @@ the source's ids. Only these bits, the tail, say what it is: a later export may 
 """
 
 import re
+from collections.abc import Callable, Sequence
 from hashlib import sha256
+from typing import Any
 
-TAIL_BITS = 74
+_TAIL = (1 << 74) - 1
 _VERSION, _VARIANT = 7 << 76, 2 << 62
 _LOW_BITS = (1 << 62) - 1
 _OWN = re.compile(r"(?:[a-z]+_)?([0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
@@ -15,8 +17,22 @@ _OWN = re.compile(r"(?:[a-z]+_)?([0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-
 
 def tail_of(*source: str) -> int:
     """The tail of an id. `source` is a format, a project, a user, a conversation, a message."""
-    name = "\0".join(("confab-import:1", *source)).encode()
-    return int.from_bytes(sha256(name).digest()[:10], "big") & (1 << TAIL_BITS) - 1
+    return _tail(_hash_of(source[:-1]).copy(), source[-1])
+
+
+def tails_of(*source: str) -> Callable[[str], int]:
+    """What gives the tails of the messages of a conversation. It is hashed once: 0.4 µs of 1.1."""
+    begun = _hash_of(source)
+    return lambda message_id: _tail(begun.copy(), message_id)
+
+
+def _hash_of(source: Sequence[str]) -> Any:
+    return sha256("".join(f"{name}\0" for name in ("confab-import:1", *source)).encode())
+
+
+def _tail(hash: Any, last: str) -> int:
+    hash.update(last.encode())
+    return int.from_bytes(hash.digest()[:10], "big") & _TAIL
 
 
 def imported_id(milliseconds: int, tail: int, after: str = "") -> str:

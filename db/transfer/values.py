@@ -22,6 +22,8 @@ def milliseconds(value: Any) -> int | None:
 
     That is a number of seconds or milliseconds, RFC 3339 text, or MongoDB's `{"$date": …}`.
     """
+    if value is None:
+        return None
     if isinstance(value, dict):
         value = value.get("$date", value.get("$numberLong"))
         return milliseconds(value)

@@ -8,6 +8,7 @@ from ...models import COMPLETED, INCOMPLETE, ConversationRow, MessageRow
 from ..parsed import (
     EMPTY,
     HIDDEN,
+    NUMBER_OR_TEXT,
     STRUCTURAL,
     Format,
     Node,
@@ -31,6 +32,8 @@ NAME = "chatgpt"
 ROOT = "client-created-root"
 AUTHOR = "author_"  # before its fields, in what is noted of a message
 ROLES = {"system", "user", "assistant", "tool"}
+# Fields of a message that have a column, or a part.
+COLUMNS = {"id", "author", "create_time", "update_time", "content"}
 # Fields of a message, with the values that are not noted.
 USUAL = {"status": "finished_successfully", "recipient": "all", "weight": 1.0}
 STATUSES = {"finished_successfully": COMPLETED, None: COMPLETED}
@@ -107,11 +110,13 @@ def _said(id: str, parent: str | None, message: Object, notes: Notes) -> Said | 
     if not stored:
         notes.skip(EMPTY)
         return None
-    notes.miss_attachments(len(as_list(metadata.get("attachments"))))
-    rest = without(message, "id", "author", "create_time", "update_time", "content")
-    for name, usual in USUAL.items():
-        if rest.get(name) == usual:
-            del rest[name]
+    if attachments := metadata.get("attachments"):
+        notes.miss_attachments(len(as_list(attachments)))
+    rest = {
+        name: it
+        for name, it in message.items()
+        if (it or isinstance(it, NUMBER_OR_TEXT)) and name not in COLUMNS and USUAL.get(name) != it
+    }
     if metadata:
         rest["metadata"] = without(metadata)
     if len(author) > 1:
@@ -135,6 +140,9 @@ def _content(
     """Text or parts. "" or None if nothing is in it."""
     kind = content.get("content_type")
     if kind in (None, "text", "multimodal_text"):
+        match content.get("parts"):
+            case [str(text)] if kind == "text":  # as almost all are
+                return None if not text or text.isspace() else text
         given = [part for part in as_list(content.get("parts")) if part is not None]
         if kind != "multimodal_text" and all(isinstance(part, str) for part in given):
             text = "\n".join(given)
