@@ -30,6 +30,7 @@ from . import (
     search,
     side_bar,
     streams,
+    transfer,
     unsearched,
 )
 from .goals import judge
@@ -51,6 +52,7 @@ PARTS: dict[str, ModuleType] = {
     "branches": branches,
     "search": search,
     "unsearched": unsearched,
+    "transfer": transfer,
     "cold": cold,
     "streams": streams,
     "memory": memory,

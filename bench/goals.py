@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from . import earlier, search_questions, unbranched, unsearched
+from . import earlier, search_questions, transfer, unbranched, unsearched
 from .growth import API_V1_PAGE, PROJECTS_PAGE
 
 
@@ -248,6 +248,18 @@ GOALS: tuple[Goal, ...] = (
     *(
         Goal(f"{name}: the same", f"unsearched: {name}", "≤", bound, BATCHES)
         for name, bound in zip(unsearched.OVER_HTTP, (1.1, 1.25, 1.1, 1.25), strict=True)
+    ),
+    Goal(
+        "imported conversations a second",
+        f"transfer: {transfer.FIRST}, a second",
+        "≥",
+        2000,
+        "A third of the time is SQLite's, and a quarter reads the JSON. The rest is Python's, 20 "
+        "messages for each.",
+    ),
+    *(
+        Goal(f"{name}: peak MB", f"transfer: {name}, MB", "≤", 150)
+        for name in (transfer.FIRST, transfer.ZIP, transfer.EXPORT)
     ),
     Goal(
         "import of app, against the twin",

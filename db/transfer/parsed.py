@@ -138,7 +138,8 @@ def without(value: Mapping[str, Any], *names: str) -> Object:
 
 def imported(format: str, id: str | None, rest: Object, **own: Any) -> Object:
     """The metadata of a message: what the source says, and what is the message's own."""
-    return {**own, IMPORT: {"format": format, **({"id": id} if id else {}), **rest}}
+    note = {"format": format, "id": id, **rest} if id else {"format": format, **rest}
+    return {**own, IMPORT: note}
 
 
 def import_of(metadata: Object | None, format: str) -> Object:

@@ -46,6 +46,8 @@ def milliseconds(value: Any) -> int | None:
 
 def cleaned(value: Any, text: str, counts: Counter[str]) -> Any:
     """The value that was read from `text`, with U+FFFD for what PostgreSQL or UTF-8 cannot hold."""
+    if "\\u" not in text and "\0" not in text:
+        return value
     if any(each in text for each in _BEGINNINGS) and _SUSPICIOUS.search(text):
         return _cleaned(value, counts)
     return value
