@@ -94,6 +94,8 @@ STRANGERS = {
     "spaces.json": (b" \n", "it is empty"),
     "broken.json": (WHOLE.replace(b'"title"', b"title", 1), "it is no JSON, at character 3"),
     "other.json": (b'{"some": "object"}', "nothing in it is known as an export"),
+    "deep.json": (b"[" * 30_000 + b"]" * 30_000, "nested too deep"),
+    "brackets.json": (b"[" * 19_000 + b"]" * 19_000, "nothing in it is known as an export"),
     "number.json": (b"[" + b"9" * 5000 + b"]", "a number is too long"),
 }
 

@@ -14,6 +14,7 @@ from .support.exports import (
     bring_in,
     chatgpt,
     conversation_of,
+    line,
     rows_of,
     said,
     tree_of,
@@ -598,3 +599,31 @@ def test_a_data_url_that_is_too_large_is_left_out_and_a_text_is_not(file: Path):
     picture, text = rows_of(conversation_of("Large").id)
     assert picture.content[1]["omitted_bytes"] == len(url)
     assert len(text.content) == 6_000_001
+
+
+STRANGE: list[Any] = [
+    {"1": (None, said("x", create_time=1e300, update_time=1e15))},
+    {"1": (None, {"author": 1, "content": 2, "metadata": [], "create_time": "soon"})},
+    {"1": (None, said({"content_type": "text", "parts": {"a": 1}}))},
+    {"1": (None, said({"content_type": [], "parts": ["x"]}))},
+    {"1": ([], said("x", "critic", status={}))},
+    {"\ud800": ("\0", said("x"))},
+]
+
+
+@pytest.mark.parametrize("nodes", STRANGE)
+def test_fields_of_other_types_harm_nobody_else(file: Path, nodes: Any):
+    good = chatgpt({"1": (None, said("Hi"))}, "good")
+    bad = chatgpt(nodes, "\ud800bad\0" * 100, "Bad", current_node=[], gizmo_id="\ud83d")
+    report = bring_in(write(file, [bad, good]))
+    assert report.created + len(report.failed) == 2
+    assert tree_of("Planning")[0] == ("user", "Hi", None)
+    assert bring_in(file).unchanged == report.created
+
+
+def test_what_is_nested_too_deep_to_be_stored_fails_alone(file: Path):
+    deep = said({"content_type": "new", "x": 1})
+    text = json.dumps([chatgpt({"1": (None, deep)}, "deep"), line("Hi")])
+    file.write_text(text.replace('"x": 1', f'"x": {"[" * 3000}{"]" * 3000}'))
+    report = bring_in(file)
+    assert (report.created, [each["id"] for each in report.failed]) == (1, ["deep"])

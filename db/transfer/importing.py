@@ -25,6 +25,10 @@ BATCH_CONVERSATIONS = 50
 BATCH_CHARACTERS = 1_000_000
 GARBAGE_OBJECTS = 100_000
 
+# What a format raises if a field is of another type than it ever was, and what the store raises for
+# values that are nested too deep.
+STRANGE = (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError)
+
 # It is called with the bytes that are read, those that there are, and the conversations so far.
 OnProgress = Callable[[int, int, int], object]
 
@@ -175,7 +179,7 @@ class _Run:
             return
         try:
             results = self._store(arrivals)
-        except (Unreadable, ValueError):
+        except (Unreadable, *STRANGE):
             for arrival in arrivals:  # one of them is bad: the others go on
                 self._store_alone(arrival)
             return
@@ -209,16 +213,19 @@ class _Run:
         try:
             parsed = waiting.format.read(group.values, self.notes)
             tree = settle(parsed)
+            if group.characters > MAX_MESSAGE_BYTES:
+                tree = tree._replace(messages=[self._smaller(placed) for placed in tree.messages])
+            arrival = Arrival(
+                waiting.owner, waiting.format.name, group.id, group.sha256, parsed, tree
+            )
         except Unreadable as error:
             self.report.fail(group.id, str(error))
             return None
-        except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
+        except STRANGE as error:
             self.report.fail(group.id, f"it is not as it should be ({error!r})")
             return None
-        if group.characters > MAX_MESSAGE_BYTES:
-            tree = tree._replace(messages=[self._smaller(placed) for placed in tree.messages])
         self._messages += len(tree.messages)
-        return Arrival(waiting.owner, waiting.format.name, group.id, group.sha256, parsed, tree)
+        return arrival
 
     def _smaller(self, placed: Placed) -> Placed:
         """A message that is too large, without the files in it. A text is reported and not cut."""
@@ -241,7 +248,7 @@ class _Run:
     def _store_alone(self, arrival: Arrival) -> None:
         try:
             (result,) = self._store([arrival])
-        except (Unreadable, ValueError) as error:
+        except (Unreadable, *STRANGE) as error:
             self.report.fail(arrival.id, str(error))
         else:
             self._note(result)

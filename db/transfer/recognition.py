@@ -35,6 +35,7 @@ NOT_READ = {
     "steps": "Chainlit's threads are not read",
     "header": "Google's activities are single prompts and no conversations",
 }
+MAX_ID_LENGTH = 255
 FIRST_VALUES = 10  # looked at, since `null` may stand before the first conversation
 
 
@@ -95,15 +96,11 @@ def _group(format: Format, values: list[Value], seen: dict[str, int], notes: Not
     for value in values:
         digest.update(value.text.encode(errors="surrogatepass"))
     text = digest.hexdigest()
-    id = format.id_of(as_object(values[0].value))
+    clean = [cleaned(it.value, it.text, notes.counts) for it in values]
+    id = format.id_of(as_object(clean[0]))
     if id is None:
         ordinal = seen[text] = seen.get(text, 0) + 1
         id = f"{text}:{ordinal}"
-    elif "\0" in id:
-        id = id.replace("\0", "\ufffd")
-    return Group(
-        [cleaned(it.value, it.text, notes.counts) for it in values],
-        id,
-        text,
-        sum(len(it.text) for it in values),
-    )
+    elif len(id) > MAX_ID_LENGTH:  # it is part of a key
+        id = sha256(id.encode()).hexdigest()
+    return Group(clean, id, text, sum(len(it.text) for it in values))

@@ -7,9 +7,10 @@ import json
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from .parsed import Unreadable
 
@@ -30,7 +31,7 @@ class Source(NamedTuple):
 
     name: str
     size: int  # bytes, as they are read
-    open: Callable[[], Any]  # a file that is read as bytes
+    open: Callable[[], Any]  # a context with a file that is read as bytes
     is_named: bool  # the caller named this very file
 
 
@@ -82,7 +83,11 @@ def _begins_as_zip(path: Path) -> bool:
 
 
 def _add_members(path: Path, found: Found) -> None:
-    archive = zipfile.ZipFile(path)
+    with zipfile.ZipFile(path) as archive:
+        _add_all_in(archive, path, found)
+
+
+def _add_all_in(archive: zipfile.ZipFile, path: Path, found: Found) -> None:
     names = set(archive.namelist())
     for member in archive.infolist():
         name = f"{path}/{member.filename}"
@@ -103,8 +108,14 @@ def _add_members(path: Path, found: Found) -> None:
             found.ignored.append(name)
         else:
             found.sources.append(
-                Source(name, member.file_size, partial(archive.open, member), False)
+                Source(name, member.file_size, partial(_opened, path, member), False)
             )
+
+
+@contextmanager
+def _opened(path: Path, member: zipfile.ZipInfo) -> Iterator[IO[bytes]]:
+    with zipfile.ZipFile(path) as archive, archive.open(member) as file:
+        yield file
 
 
 def _shards(manifest: bytes) -> Iterator[str]:

@@ -69,7 +69,7 @@ def settle(parsed: Parsed) -> Tree:
             nearest[id],
             node.said,
             times[id],
-            max(times[id], node.updated or 0),
+            max(times[id], min(node.updated or 0, now)),
             node.time,
             parents,
         )

@@ -24,11 +24,13 @@ def _id_of(value: Object) -> str | None:
 
 
 def _owner_of(value: Object) -> Owner | None:
-    return Owner(str(value["project_id"]), as_text(value.get("user_id")) or "")
+    return Owner(str(value.get("project_id")), as_text(value.get("user_id")) or "")
 
 
 def _read(values: list[Any], notes: Notes) -> Parsed:
     source, *messages = values
+    if not _begins(source):
+        raise Unreadable("it has no line of its own, before its messages")
     if source.get("deleted_at") is not None:
         raise Unreadable("it was in the trash")
     nodes: dict[str, Node] = {}

@@ -11,6 +11,7 @@ from ..parsed import (
     Object,
     Parsed,
     Said,
+    Unreadable,
     as_object,
     as_text,
     imported,
@@ -32,6 +33,8 @@ def _id_of(value: Object) -> str | None:
 
 def _read(values: list[Any], notes: Notes) -> Parsed:
     source, *lines = values
+    if not _begins(source):
+        raise Unreadable("it has no line of its own, before its messages")
     nodes: dict[str, Node] = {}
     for line in lines:
         message = as_object(as_object(line).get("message"))
