@@ -7,8 +7,6 @@ from urllib.parse import quote
 from chalice.app import Blueprint
 from pydantic import Field
 
-from db.transfer.exporting import FORMATS, LINES, export_one
-
 from .conversations import CONVERSATIONS
 from .http.caller import AnyCaller
 from .http.endpoint import ANY, JSON, SCAN, Reply, endpoint
@@ -16,7 +14,7 @@ from .http.types import Strict, Uuid
 
 routes = Blueprint(__name__)
 
-MARKDOWN = "text/markdown"
+MARKDOWN, LINES = "text/markdown", "application/x-ndjson"
 MAX_NAME_LENGTH = 100
 UNTITLED = "conversation"
 # What file systems, shells or headers may take for something else than a part of a name.
@@ -37,6 +35,9 @@ def export_conversation(caller: AnyCaller, conversation_id: Uuid, query: ExportQ
 
     `python -m db import` reads the last three back.
     """
+    # Cold start: 29 ms, and few processes of a function export something.
+    from db.transfer.exporting import FORMATS, export_one
+
     conversation, text = export_one(caller.scope, conversation_id, query.format)
     writer = FORMATS[query.format]
     return Reply(

@@ -421,3 +421,19 @@ def test_two_imports_of_one_file_side_by_side_make_it_once(either_store: Store, 
     assert sum(report.unchanged for report in reports) == 240
     assert [report.failed for report in reports] == [[]] * 3
     assert len(newest(EVERYTHING, limit=1000).rows) == 120
+
+
+def test_what_was_imported_is_found_listed_and_in_the_feed(file: Path, api: Any):
+    bring_in(write(file, [line("A needle", "Hello"), line("Other", id="d", title="Other")]))
+    database.close()
+    found = api.get("/api/v1/search", q="needle").json["results"]
+    assert [result["conversation"]["title"] for result in found] == ["Planning"]
+    listed = api.get("/api/v1/conversations", project_id=NIL, sort="activity").json
+    assert [row["title"] for row in listed["conversations"]] == ["Planning", "Other"]
+    changes = api.get("/api/v1/changes", project_id=NIL).json["changes"]
+    assert {change["conversation"]["title"] for change in changes} == {"Planning", "Other"}
+    id = found[0]["conversation"]["id"]
+    said_next = {"role": "user", "content": "Next"}
+    assert api.post(f"/api/v1/conversations/{id}/messages", said_next).status == 201
+    shown = api.get(f"/api/v1/conversations/{id}").json["messages"]
+    assert [message["content"] for message in shown] == ["A needle", "Hello", "Next"]
