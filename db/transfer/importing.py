@@ -20,7 +20,7 @@ from .storing import Known
 from .tree import Placed, settle
 
 NO_PROJECT = "00000000-0000-0000-0000-000000000000"
-# Of one transaction, in which nobody else writes: 15 ms.
+# Of one transaction, in which nobody else writes: 20 ms.
 BATCH_CONVERSATIONS = 50
 BATCH_CHARACTERS = 1_000_000
 GARBAGE_OBJECTS = 100_000
