@@ -332,6 +332,7 @@ def test_what_is_being_written_is_exported_as_far_as_it_is(tmp_path: Path, anyon
     streams.append(EVERYTHING, id, row.id, 3, "far")
     run("export", tmp_path / "out")
     assert json.loads((tmp_path / "out").read_text().splitlines()[1])["content"] == "So far"
+    assert bring_in(tmp_path / "out").unchanged == 1
     text = export_conversation(anyone, id, ExportQuery()).body
     assert "## Assistant (in progress)\n\nSo far" in text
 

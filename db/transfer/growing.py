@@ -6,7 +6,7 @@ What is here stays as it is, but for what the options say. What is new at the so
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from .. import branches, conversations, messages
+from .. import branches, conversations, messages, streams
 from ..branches import LINE, MAX_POSITION, ROOT
 from ..clock import moment_of
 from ..engine.database import database
@@ -106,7 +106,7 @@ def _differences(
 
 def _all_in(conversation_id: str) -> list[MessageRow]:
     found = branches.page(conversation_id, LINE, True, 0, MAX_POSITION, linked=True)
-    return MessageRow.decoded(found)
+    return streams.overlay(MessageRow.decoded(found), settles=False)
 
 
 def _is_same(row: MessageRow, placed: Placed) -> bool:
