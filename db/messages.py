@@ -377,10 +377,10 @@ def edit(scope: Scope, conversation_id: str, message_id: str, **changes: Any) ->
 
 
 @transaction
-def remove(scope: Scope, conversation_id: str, message_id: str) -> None:
+def remove(scope: Scope, conversation_id: str, message_id: str) -> ConversationRow:
     """Delete a message, whether it is streaming or not. Its children take its parent.
 
-    If it was the active leaf, its parent becomes it, and for a root the newest message that is
+    Returns the conversation as it is then. If it was the active leaf, its parent becomes it, and for a root the newest message that is
     left. Raises ConversationNotFound, MessageNotFound, Held.
     """
     conversation = conversations.lock(scope, conversation_id)
@@ -400,10 +400,10 @@ def remove(scope: Scope, conversation_id: str, message_id: str) -> None:
     event_log.record(
         EventRow(conversation_id, version, DELETED, message_id, parent_id=row.parent_id)
     )
-    _point_out_leaf(conversation)
+    return _point_out_leaf(conversation)
 
 
-def _point_out_leaf(conversation: ConversationRow) -> None:
+def _point_out_leaf(conversation: ConversationRow) -> ConversationRow:
     """Tell followers of the active leaf again, if they could not know it.
 
     They take the message with the greatest id that they were told of for the leaf, unless they were
@@ -413,9 +413,9 @@ def _point_out_leaf(conversation: ConversationRow) -> None:
     if conversation.is_branched:
         leaf_id = conversation.last_message_id
         if leaf_id != branches.newest_id(conversation.id):
-            conversations.tell(
-                conversations.advance(conversation, conversation.version + 1, leaf_id)
-            )
+            conversation = conversations.advance(conversation, conversation.version + 1, leaf_id)
+            conversations.tell(conversation)
+    return conversation
 
 
 def runs_of(conversation: ConversationRow, branch: str | None) -> list[Run]:

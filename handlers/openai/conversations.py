@@ -136,10 +136,6 @@ def list_openai_conversations(
 @endpoint()
 def get_openai_conversation(caller: Bearer, conversation_id: ConversationId) -> OpenAIConversation:
     """OpenAI: a conversation, without its items."""
-    return _shown(caller, conversation_id)
-
-
-def _shown(caller: Caller, conversation_id: str) -> OpenAIConversation:
     row, _ = transcripts.read(caller.scope, conversation_id, with_messages=False)
     return OpenAIConversation.of(row)
 
@@ -208,5 +204,4 @@ def delete_item(
     caller: Bearer, conversation_id: ConversationId, item_id: ItemId
 ) -> OpenAIConversation:
     """OpenAI: delete an item. The answer is its conversation."""
-    messages.remove(caller.scope, conversation_id, item_id)
-    return _shown(caller, conversation_id)
+    return OpenAIConversation.of(messages.remove(caller.scope, conversation_id, item_id))

@@ -81,8 +81,14 @@ BODIES: dict[str, Callable[[World], Any]] = {
         "project_id": world.project_id,
     },
     "stop_chat": lambda world: {"activeStreamId": world.message_id},
-    "create_openai_conversation": lambda world: {"title": "A title", "metadata": {"a": "b"}},
-    "update_openai_conversation": lambda world: {"title": "A new title", "metadata": {"a": "b"}},
+    "create_openai_conversation": lambda world: {
+        "title": "A title",
+        "metadata": {"topic": "What it is about"},
+    },
+    "update_openai_conversation": lambda world: {
+        "title": "A new title",
+        "metadata": {"topic": "What it is about"},
+    },
     "create_items": lambda world: {"items": [{"role": "user", "content": "Hello"}]},
     "create_response": lambda world: {"conversation": world.conversation_id, "input": "Hello"},
 }
