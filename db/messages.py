@@ -380,8 +380,9 @@ def edit(scope: Scope, conversation_id: str, message_id: str, **changes: Any) ->
 def remove(scope: Scope, conversation_id: str, message_id: str) -> ConversationRow:
     """Delete a message, whether it is streaming or not. Its children take its parent.
 
-    Returns the conversation as it is then. If it was the active leaf, its parent becomes it, and for
-    a root the newest message that is left. Raises ConversationNotFound, MessageNotFound, Held.
+    Returns the conversation as it is then. If the message was the active leaf, its parent becomes
+    it, and for a root the newest message that is left.
+    Raises ConversationNotFound, MessageNotFound, Held.
     """
     conversation = conversations.lock(scope, conversation_id)
     conversations.refuse_held(conversation)

@@ -261,9 +261,11 @@ def test_a_change_that_is_not_committed_is_told_after_its_commit(
 def test_a_waiting_reader_is_told_at_once(ids: list[str]):
     cursor = list_changes(Caller(EVERYTHING), ChangesQuery()).body
     after = changes_of(cursor)["cursor"]
-    threading.Timer(0.2, lambda: (append(ids[0]), database.close())).start()
+    timer = threading.Timer(0.2, lambda: (append(ids[0]), database.close()))
+    timer.start()
     began = time.monotonic()
     told = changes_of(list_changes(Caller(EVERYTHING), ChangesQuery(after=after, wait=10)).body)
+    timer.join()
     assert time.monotonic() - began < 5
     assert [change["conversation"]["id"] for change in told["changes"]] == [ids[0]]
 

@@ -13,7 +13,7 @@ from db.engine.database import cause_of, is_away, unavailable
 from .logs import log, words_of
 
 MEDIA_TYPE = "application/problem+json"
-INTERNAL_DETAIL = "This is an internal error: report the id in X-Request-Id. The log has the whole error under it."
+INTERNAL_DETAIL = "An internal error. Report X-Request-Id: the log has all of it under this id."
 UNAVAILABLE_DETAIL = "Repeat the request shortly, with its Idempotency-Key if it has one."
 
 
