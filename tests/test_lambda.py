@@ -144,6 +144,7 @@ def test_an_event_that_is_no_request_does_no_harm(package: Callable[[str], Packa
         assert instance.invoke({"source": "aws.events"})["statusCode"] == 500
 
 
+@pytest.mark.system
 def test_the_command_line_runs_as_a_function_and_its_key_opens_the_api(
     gateway: Gateway, tmp_path: Path
 ):

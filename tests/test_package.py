@@ -111,6 +111,7 @@ def test_stray_files_in_the_checkout_are_not_packaged(checkout: Path, tmp_path: 
     assert {name for name in names if not name.startswith("chalice/")} == OWN
 
 
+@pytest.mark.system
 def test_the_same_checkout_gives_the_same_zip(checkout: Path, tmp_path: Path):
     """CloudFormation then deploys nothing if nothing has changed."""
     first, second = (make_package("prod", tmp_path / name, checkout) for name in ("1", "2"))
@@ -165,6 +166,7 @@ def test_an_unknown_stage_is_refused(stage: str, checkout: Path, tmp_path: Path)
         make_package(stage, tmp_path / "build", checkout)
 
 
+@pytest.mark.system
 def test_cfn_lint_finds_nothing_in_any_template_nor_in_the_deployers_policy(
     package: Callable[[str], Package], tmp_path: Path
 ):

@@ -165,6 +165,7 @@ def servers(either_store: Store, postgres_url: str) -> Iterator[list[Server]]:
         yield made
 
 
+@pytest.mark.system
 def test_replicas_equal_their_source(servers: list[Server], either_store: Store):
     urls = [server.url for server in servers]
     ended = threading.Event()
