@@ -15,6 +15,7 @@ from handlers import (
     events,
     exports,
     messages,
+    pages,
     projects,
     search,
     service,
@@ -58,5 +59,6 @@ for module in (
     openai_conversations,
     openai_responses,
     service,
+    pages,
 ):
     app.register_blueprint(module.routes)

@@ -34,6 +34,10 @@ class Settings(BaseModel):
         description="Whether the `/api/…` routes need a key. The `/projects/…` routes always "
         "do. The `dev` stage sets `false`.",
     )
+    console: bool = Field(
+        default=True,
+        description="Whether `/console` and `/docs` are there. With `false` they are 404.",
+    )
     stream_timeout: float = Field(
         default=60,
         gt=0,

@@ -136,14 +136,18 @@ UI_MESSAGE_STREAM = "x-vercel-ai-ui-message-stream"
 # What the service sends beside Content-Type and CORS's own, by name.
 RESPONSE_HEADERS = {
     "Accept": "The media type to send.",
-    "Cache-Control": "`no-cache` for a response whose parts are sent as they come.",
+    "Cache-Control": "`no-cache` for a page, and for a response whose parts are sent as they come. "
+    "A page's files have a year.",
     "Content-Disposition": "The name of a file that is exported (RFC 6266).",
-    "ETag": "The conversation's version, for If-Match and If-None-Match.",
+    "Content-Security-Policy": "What a page may load: what this service serves, and nothing else.",
+    "ETag": "The conversation's version, for If-Match and If-None-Match; or a page's.",
     IDEMPOTENT_REPLAYED: "`true` if this is the answer to an earlier request with the same key.",
     "Link": 'The neighbouring pages, `rel="next"` and `rel="prev"` (RFC 8288).',
     "Location": "Where the new thing is.",
+    "Referrer-Policy": "`no-referrer`: a link that leads away does not tell from where.",
     "Retry-After": "Seconds to wait before the request is repeated.",
     "WWW-Authenticate": "How to say who is calling.",
+    "X-Content-Type-Options": "`nosniff`: it is of the type that it says.",
     "X-Accel-Buffering": "`no`: it tells nginx to pass on each part at once.",
     REQUEST_ID: "The request's id. The log has it, too.",
     SHOULD_RETRY: "`false`: do not repeat the request, for something of it is stored.",

@@ -42,16 +42,19 @@ class IfMatch(Headers):
     def check(self) -> VersionCheck | None:
         """The check of a version, to be made in the transaction of the change."""
         given = self.if_match
-        return None if given is None else lambda version: _lists(given, version)
+        return None if given is None else lambda version: _lists(given, etag(version))
 
 
 class IfNoneMatch(Headers):
     if_none_match: str | None = IF_NONE_MATCH.field(None)
 
     def is_current(self, version: int) -> bool:
-        return self.if_none_match is not None and _lists(self.if_none_match, version)
+        return self.names(etag(version))
+
+    def names(self, tag: str) -> bool:
+        return self.if_none_match is not None and _lists(self.if_none_match, tag)
 
 
-def _lists(header: str, version: int) -> bool:
-    tags = [tag.strip().removeprefix("W/") for tag in header.split(",")]
-    return "*" in tags or etag(version) in tags
+def _lists(header: str, tag: str) -> bool:
+    tags = [each.strip().removeprefix("W/") for each in header.split(",")]
+    return "*" in tags or tag in tags

@@ -40,6 +40,7 @@ HOLD_NOT_ALLOWED = Kind(403, "hold-not-allowed", "A user cannot set or lift a ho
 UNKNOWN_PATH = Kind(403, "unknown-path", "No such path")
 NO_CONVERSATION = Kind(404, "conversation-not-found", "No such conversation")
 NO_MESSAGE = Kind(404, "message-not-found", "No such message")
+NO_PAGE = Kind(404, "page-not-found", "No such page")
 METHOD_NOT_ALLOWED = Kind(405, "method-not-allowed", "The route has no such method")
 REQUEST_TIMEOUT = Kind(408, "request-timeout", "The request did not come to its end")
 OFFSET_CONFLICT = Kind(409, "offset-conflict", "The offset is not the end of the text")

@@ -1,0 +1,142 @@
+"""The pages for people: the console and the reference of the API, with the files that they load.
+
+A page is asked for each time, and its files once: their path has a version, which is a hash of all
+of them. So a browser may keep them for ever, and modules find each other by relative names. All is
+text, because bodies are text behind API Gateway.
+"""
+
+from functools import cache
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from chalice.app import Blueprint
+
+from db.settings import settings
+
+from .http.endpoint import ANY, Reply, endpoint
+from .http.preconditions import IfNoneMatch
+from .http.problems import NO_PAGE, Problem
+
+routes = Blueprint(__name__)
+
+STATIC = Path(__file__).parent / "static"
+HTML = "text/html"
+MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+FOR_EVER = "public, max-age=31536000, immutable"
+# Nothing is fetched from elsewhere, and nothing that a user or a model wrote becomes markup: no
+# script can be made of text (`require-trusted-types-for`).
+OF_CONSOLE = (
+    "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "object-src 'none'; require-trusted-types-for 'script'"
+)
+# Swagger UI sets styles on elements, and has its icons in `data:` URLs.
+OF_REFERENCE = (
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"
+)
+SECURITY = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+OF_FILE = ("Cache-Control", *SECURITY)
+OF_PAGE = ("Content-Security-Policy", "ETag", *OF_FILE)
+
+
+class Page(NamedTuple):
+    """A page's markup, and the files that it loads, by name."""
+
+    name: str
+    html: str
+    files: dict[str, str]
+    version: str
+
+    def markup(self, root: str) -> str:
+        """The markup for an address from which `root` leads to the root of the service."""
+        return self.html.replace("{folder}", f"{root}{self.name}/{self.version}")
+
+
+@cache
+def console_page() -> Page:
+    return _page("console", [])
+
+
+@cache
+def reference_page() -> Page:
+    """It is Swagger UI, as a package ships it."""
+    package = find_spec("fastapi_swagger")  # it is not imported: that needs FastAPI
+    assert package is not None
+    assert package.origin is not None
+    resources = Path(package.origin).parent / "resources"
+    return _page("docs", [resources / "swagger-ui.css", resources / "swagger-ui-bundle.js"])
+
+
+def _page(name: str, more: list[Path]) -> Page:
+    folder = STATIC / name
+    found = sorted(path for path in folder.iterdir() if path.suffix in MEDIA_TYPES)
+    files = {path.name: path.read_text(encoding="utf-8") for path in [*found, *more]}
+    digest = sha256("\0".join(part for file in files.items() for part in file).encode())
+    html = (folder / "index.html").read_text(encoding="utf-8")
+    return Page(name, html, files, digest.hexdigest()[:16])
+
+
+@routes.route("/console", methods=["GET"], content_types=ANY)
+@endpoint(media_types=(HTML,), sends=OF_PAGE, problems=(NO_PAGE,))
+def console(headers: IfNoneMatch) -> Reply[str]:
+    """A page to look at conversations, and to talk."""
+    _refuse_if_off()
+    return _shown(console_page(), OF_CONSOLE, headers)
+
+
+@routes.route("/console/{version}/{file}", methods=["GET"], content_types=ANY)
+@endpoint(media_types=tuple(MEDIA_TYPES.values()), sends=OF_FILE, problems=(NO_PAGE,))
+def console_file(version: str, file: str) -> Reply[str]:
+    """A file of the console, to be kept for ever."""
+    _refuse_if_off()
+    return _file(console_page(), version, file)
+
+
+@routes.route("/docs", methods=["GET"], content_types=ANY)
+@endpoint(media_types=(HTML,), sends=OF_PAGE, problems=(NO_PAGE,))
+def docs(headers: IfNoneMatch) -> Reply[str]:
+    """A page to read this API's document, and to try requests."""
+    _refuse_if_off()
+    return _shown(reference_page(), OF_REFERENCE, headers)
+
+
+@routes.route("/docs/{version}/{file}", methods=["GET"], content_types=ANY)
+@endpoint(media_types=tuple(MEDIA_TYPES.values()), sends=OF_FILE, problems=(NO_PAGE,))
+def docs_file(version: str, file: str) -> Reply[str]:
+    """A file of the reference, to be kept for ever."""
+    _refuse_if_off()
+    return _file(reference_page(), version, file)
+
+
+def _refuse_if_off() -> None:
+    if not settings().console:
+        raise Problem(NO_PAGE, "The pages are turned off here: set CONSOLE=true.")
+
+
+def _shown(page: Page, policy: str, headers: IfNoneMatch) -> Reply[str]:
+    html = page.markup(_way_to_root())
+    tag = f'"{sha256(html.encode()).hexdigest()[:16]}"'
+    sent = {
+        "Cache-Control": "no-cache",
+        "Content-Security-Policy": policy,
+        "ETag": tag,
+        **SECURITY,
+    }
+    if headers.names(tag):
+        return Reply(html, sent, status=304)
+    return Reply(html, sent)
+
+
+def _way_to_root() -> str:
+    """From the page's address, which may end with a slash. A stage is a path of its own."""
+    request = routes.current_request
+    return "../" if request.context["path"].endswith("/") else ""
+
+
+def _file(page: Page, version: str, file: str) -> Reply[str]:
+    if version != page.version or file not in page.files:
+        raise Problem(NO_PAGE, f"There is no such file: load /{page.name} again.")
+    media_type = MEDIA_TYPES[Path(file).suffix]
+    return Reply(page.files[file], {"Cache-Control": FOR_EVER, **SECURITY}, media_type=media_type)
