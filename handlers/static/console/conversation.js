@@ -342,7 +342,7 @@ class Conversation extends HTMLElement {
   /** The first message that is in sight. */
   #anchor() {
     const top = this.#scroll.getBoundingClientRect().top
-    return [...this.#elements.values()].find((element) => element.getBoundingClientRect().bottom > top)
+    return [...this.#list.children].find((element) => element.getBoundingClientRect().bottom > top)
   }
 
   #showState() {
@@ -388,6 +388,8 @@ class Conversation extends HTMLElement {
     }
     this.#place()
     this.#showState()
+    // A page that is at its top tells of no scrolling.
+    if (this.#scroll.scrollTop < NEAR) requestAnimationFrame(() => this.#scroll && this.#scrolled())
   }
 
   #toEnd() {
@@ -545,9 +547,9 @@ class Conversation extends HTMLElement {
 
   async delete() {
     const id = this.#id
-    this.#abort.abort()
-    const isDone = await this.#try(async () => (await api.remove(`api/v1/conversations/${id}`), true))
-    if (!isDone) return this.open(id)
+    this.#following.abort() // what is deleted cannot be followed
+    const isDone = await this.#try(async () => (await api.remove(this.#address), true))
+    if (!isDone) return this.#follow()
     location.hash = "#/"
     toast("The conversation is in the trash.", "Undo", () =>
       this.#try(async () => {

@@ -168,12 +168,12 @@ class SideBar extends HTMLElement {
       }
     })
     const filters = Object.keys(FILTERS).map((name) =>
-      h("button", { type: "button", "aria-pressed": name === this.#filter, onclick: () => this.filter(name) }, name),
+      h("button", { type: "button", "aria-pressed": String(name === this.#filter), onclick: () => this.filter(name) }, name),
     )
     const tag = h("input", {
       class: "tag-field",
       "aria-label": "Filter by tag",
-      placeholder: "Tag",
+      placeholder: "Filter by tag",
       list: "known-tags",
       autocomplete: "off",
       dir: "auto",

@@ -12,7 +12,6 @@ class SignIn extends HTMLElement {
       autocomplete: "off",
       spellcheck: "false",
       required: true,
-      "aria-label": "API key or token",
     })
     const user = h("input", { name: "user", autocomplete: "off", dir: "auto", maxlength: "255" })
     const userLabel = h(
