@@ -29,6 +29,7 @@ from .support.packages import Package, make_package
 from .support.world import OTHER_PROJECT, PROJECT
 
 pytest_plugins = [
+    "tests.support.console",
     "tests.support.faults",
     "tests.support.local_server",
     "tests.support.openai_clients",

@@ -1,92 +1,29 @@
 """Tests of the console in a browser: each thing by role and name, as a person finds it."""
 
 import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
-from db import api_keys
-from db.engine.database import database
-from db.settings import Settings
-from db.startup import open_store
-
+from .support.console import Client, at
 from .support.model_server import ModelServer, Stepwise
-from .support.processes import ProductionServer, Server
+from .support.processes import Server
 from .support.world import OTHER_PROJECT, PROJECT
 
 pytestmark = pytest.mark.system
 
 playwright = pytest.importorskip("playwright.sync_api")
-pytest_plugins = ["tests.support.console"]
 expect = playwright.expect
 Open = Callable[..., Any]
 
 
-@pytest.fixture
-def model() -> Iterator[ModelServer]:
-    with ModelServer() as model:
-        yield model
-
-
-@pytest.fixture
-def server(tmp_path: Path, model: ModelServer) -> Iterator[Server]:
-    url = f"sqlite:///{tmp_path}/console.db"
-    with Server(url, chat_base_url=model.url, stream_timeout=2) as server:
-        yield server
-
-
-class Store:
-    """Another client of the same server."""
-
-    def __init__(self, server: Server) -> None:
-        self._http = httpx.Client(base_url=f"{server.url}/api/v1", timeout=30)
-
-    def begin(self, title: str | None = "Plans", *said: str, **fields: Any) -> str:
-        """Make a conversation of what a user and an assistant say in turn, and return its id."""
-        messages = [
-            {"role": ("user", "assistant")[number % 2], "content": content}
-            for number, content in enumerate(said)
-        ]
-        body = {"project_id": PROJECT, "title": title, "messages": messages, **fields}
-        return self.post("conversations", body)["id"]
-
-    def post(self, path: str, body: Any = None) -> Any:
-        return self._http.post(path, json=body).raise_for_status().json()
-
-    def get(self, path: str, **query: Any) -> Any:
-        return self._http.get(path, params=query).raise_for_status().json()
-
-    def patch(self, path: str, **changes: Any) -> None:
-        self._http.patch(path, json=changes).raise_for_status()
-
-    def delete(self, path: str) -> None:
-        self._http.delete(path).raise_for_status()
-
-
-    def close(self) -> None:
-        self._http.close()
-
-
-@pytest.fixture
-def store(server: Server) -> Iterator[Store]:  # it takes the place of the database of other tests
-    store = Store(server)
-    yield store
-    store.close()
-
-
-def at(server: Server, *path: str) -> str:
-    """The address of a conversation, and of a message in it."""
-    return f"{server.url}/console#/" + "/".join(
-        f"{name}/{id}" for name, id in zip("cm", path, strict=False)
-    )
-
-
 def rows(page: Any) -> Any:
-    return page.get_by_role("navigation", name="Conversations").get_by_role("link").filter(
-        has=page.locator(".name")
+    return (
+        page.get_by_role("navigation", name="Conversations")
+        .get_by_role("link")
+        .filter(has=page.locator(".name"))
     )
 
 
@@ -109,31 +46,23 @@ def address(page: Any, id: str) -> None:
     expect(page).to_have_url(re.compile(f"#/c/{id}"))
 
 
+@pytest.fixture
+def server(console_server: Server) -> Server:
+    return console_server
+
+
 # Signing in
 
 
-@pytest.fixture
-def closed(tmp_path: Path) -> Iterator[tuple[Server, str]]:
-    """A server that asks for a key, and a key of one project."""
-    url = f"sqlite:///{tmp_path}/closed.db"
-    opened = open_store(Settings(database_url=url))
-    key, _ = api_keys.make(PROJECT)
-    opened.close_all()
-    database.initialize(None)
-    with ProductionServer(url, workers=1) as server:
-        yield server, key
-
-
 def test_a_key_opens_its_project_and_a_user_sees_only_theirs(
-    closed: tuple[Server, str], console: Open
+    closed_server: Server, key: str, console: Open
 ):
-    server, key = closed
     for user in (None, "zoë"):
         body = {"project_id": PROJECT, "title": f"Of {user}"}
         headers = {"X-API-Key": key.encode(), **({"X-User-Id": user.encode()} if user else {})}
-        url = f"{server.url}/api/v1/conversations"
-        httpx.post(url, json=body, headers=headers).raise_for_status()
-    page = console(f"{server.url}/console", may_fail=True)
+        conversations = f"{closed_server.url}/api/v1/conversations"
+        httpx.post(conversations, json=body, headers=headers).raise_for_status()
+    page = console(f"{closed_server.url}/console", may_fail=True)
     page.get_by_label("Key or token").fill("confab_wrong")
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("alert")).to_contain_text("not known, or was revoked")
@@ -153,10 +82,10 @@ def test_a_key_opens_its_project_and_a_user_sees_only_theirs(
 
 
 def test_an_open_stage_opens_the_project_that_was_active_last(
-    server: Server, store: Store, console: Open
+    server: Server, client: Client, console: Open
 ):
     for project in (OTHER_PROJECT, PROJECT):
-        store.begin(f"In {project}", project_id=project)
+        client.begin(f"In {project}", project_id=project)
     page = console(f"{server.url}/console")
     expect(rows(page).locator(".name")).to_have_text([f"In {PROJECT}"])
     page.get_by_role("combobox", name="Project").select_option(OTHER_PROJECT)
@@ -175,19 +104,29 @@ def test_an_empty_database_has_an_example_one_click_away(server: Server, console
     expect(rows(page)).to_have_count(1)
 
 
+def test_the_first_conversation_of_an_empty_database_appears_by_itself(
+    server: Server, client: Client, console: Open
+):
+    page = console(f"{server.url}/console")
+    expect(page.get_by_role("heading", name="Nothing has been said yet")).to_be_visible()
+    client.begin("Sent to the API")
+    expect(rows(page).locator(".name")).to_have_text(["Sent to the API"])
+    expect(page.get_by_role("combobox", name="Project")).to_have_value(PROJECT)
+
+
 # The side bar
 
 
 def test_the_side_bar_is_by_activity_with_what_is_pinned_first(
-    server: Server, store: Store, console: Open
+    server: Server, client: Client, console: Open
 ):
-    first = store.begin("First")
-    store.begin("Second")
-    pinned = store.begin("Pinned")
-    archived = store.begin("Archived")
-    store.patch(f"conversations/{pinned}", is_pinned=True)
-    store.patch(f"conversations/{archived}", is_archived=True)
-    store.post(f"conversations/{first}/messages", {"role": "user", "content": "Up"})
+    first = client.begin("First")
+    client.begin("Second")
+    pinned = client.begin("Pinned")
+    archived = client.begin("Archived")
+    client.patch(f"conversations/{pinned}", is_pinned=True)
+    client.patch(f"conversations/{archived}", is_archived=True)
+    client.post(f"conversations/{first}/messages", {"role": "user", "content": "Up"})
     page = console(f"{server.url}/console")
     expect(rows(page).locator(".name")).to_have_text(["Pinned", "First", "Second"])
     page.get_by_role("button", name="Archived").click()
@@ -197,27 +136,27 @@ def test_the_side_bar_is_by_activity_with_what_is_pinned_first(
 
 
 def test_the_side_bar_moves_when_something_changes_anywhere(
-    server: Server, store: Store, console: Open
+    server: Server, client: Client, console: Open
 ):
-    one, two = store.begin("One"), store.begin("Two")
+    one, two = client.begin("One"), client.begin("Two")
     page = console(f"{server.url}/console")
     expect(rows(page).locator(".name")).to_have_text(["Two", "One"])
     page.wait_for_timeout(500)
-    store.post(f"conversations/{one}/messages", {"role": "user", "content": "Up"})
+    client.post(f"conversations/{one}/messages", {"role": "user", "content": "Up"})
     expect(rows(page).locator(".name")).to_have_text(["One", "Two"])
-    store.begin("Three")
+    client.begin("Three")
     expect(rows(page).locator(".name")).to_have_text(["Three", "One", "Two"])
-    store.patch(f"conversations/{two}", title="Renamed", is_pinned=True)
+    client.patch(f"conversations/{two}", title="Renamed", is_pinned=True)
     expect(rows(page).locator(".name")).to_have_text(["Renamed", "Three", "One"])
-    store.delete(f"conversations/{one}")
+    client.delete(f"conversations/{one}")
     expect(rows(page).locator(".name")).to_have_text(["Renamed", "Three"])
 
 
 def test_the_side_bar_loads_50_at_a_time_while_it_is_scrolled(
-    server: Server, store: Store, console: Open
+    server: Server, client: Client, console: Open
 ):
     for number in range(120):
-        store.begin(f"Number {number}")
+        client.begin(f"Number {number}")
     asked: list[str] = []
     page = console(f"{server.url}/console")
     page.on("request", lambda request: asked.append(request.url))
@@ -234,10 +173,10 @@ def test_the_side_bar_loads_50_at_a_time_while_it_is_scrolled(
     assert rows(page).count() < 50
 
 
-def test_tags_filter_the_side_bar(server: Server, store: Store, console: Open):
-    store.begin("Both", tags=["work", "urgent"])
-    work = store.begin("Work", "Hello", tags=["work"])
-    store.begin("None")
+def test_tags_filter_the_side_bar(server: Server, client: Client, console: Open):
+    client.begin("Both", tags=["work", "urgent"])
+    work = client.begin("Work", "Hello", tags=["work"])
+    client.begin("None")
     page = console(at(server, work))
     page.get_by_role("button", name="work", exact=True).click()
     expect(rows(page).locator(".name")).to_have_text(["Work", "Both"])
@@ -250,13 +189,13 @@ def test_tags_filter_the_side_bar(server: Server, store: Store, console: Open):
 
 
 def test_a_search_as_one_types_marks_its_hits_and_opens_at_the_message(
-    server: Server, store: Store, console: Open
+    server: Server, client: Client, console: Open
 ):
     said = [f"Line {number} of 🙂 this" for number in range(150)]
     said[3] = "Where is 🙂 Zürich, then?"
-    id = store.begin("Long", *said[:100])
+    id = client.begin("Long", *said[:100])
     for number in range(100, 150):
-        store.post(f"conversations/{id}/messages", {"role": "user", "content": said[number]})
+        client.post(f"conversations/{id}/messages", {"role": "user", "content": said[number]})
     page = console(f"{server.url}/console")
     search = page.get_by_role("searchbox", name="Search conversations")
     search.press_sequentially("zurich", delay=20)
@@ -273,27 +212,27 @@ def test_a_search_as_one_types_marks_its_hits_and_opens_at_the_message(
 
 
 def test_a_hit_on_another_branch_is_shown_without_switching(
-    server: Server, store: Store, console: Open
+    server: Server, client: Client, console: Open
 ):
-    id = store.begin("Tree", "Question", "The old answer")
-    question, old = store.get(f"conversations/{id}")["messages"]
+    id = client.begin("Tree", "Question", "The old answer")
+    question, old = client.get(f"conversations/{id}")["messages"]
     new = {"role": "assistant", "content": "The new answer", "parent_id": question["id"]}
-    leaf = store.post(f"conversations/{id}/messages", new)["id"]
+    leaf = client.post(f"conversations/{id}/messages", new)["id"]
     page = console(at(server, id, old["id"]))
     says(page, "Question", "The old answer")
-    assert store.get(f"conversations/{id}")["last_message_id"] == leaf
+    assert client.get(f"conversations/{id}")["last_message_id"] == leaf
 
 
 # A conversation
 
 
 def test_the_newest_messages_are_in_sight_and_older_ones_load_upwards(
-    server: Server, store: Store, console: Open
+    server: Server, client: Client, console: Open
 ):
-    id = store.begin("Long", *(f"Line {number}" for number in range(100)))
+    id = client.begin("Long", *(f"Line {number}" for number in range(100)))
     for start in range(100, 300, 100):
         batch = [{"role": "user", "content": f"Line {n}"} for n in range(start, start + 100)]
-        store.post(f"conversations/{id}/messages", batch)
+        client.post(f"conversations/{id}/messages", batch)
     page = console(at(server, id))
     expect(page.get_by_text("Line 299", exact=True)).to_be_in_viewport()
     assert page.get_by_text("Line 100", exact=True).count() == 0
@@ -311,29 +250,29 @@ def test_the_newest_messages_are_in_sight_and_older_ones_load_upwards(
     expect(page.get_by_text("Line 299", exact=True)).to_be_in_viewport()
 
 
-def test_a_title_is_edited_in_place(server: Server, store: Store, console: Open):
-    id = store.begin("Plans")
+def test_a_title_is_edited_in_place(server: Server, client: Client, console: Open):
+    id = client.begin("Plans")
     page = console(at(server, id))
     title = page.get_by_role("textbox", name="Title")
     expect(title).to_have_value("Plans")
     title.fill("Better plans")
     title.press("Enter")
     expect(rows(page).locator(".name")).to_have_text(["Better plans"])
-    assert store.get(f"conversations/{id}")["title"] == "Better plans"
+    assert client.get(f"conversations/{id}")["title"] == "Better plans"
     title.fill("Not this")
     title.press("Escape")
     expect(title).to_have_value("Better plans")
-    store.patch(f"conversations/{id}", title="By another")
+    client.patch(f"conversations/{id}", title="By another")
     expect(title).to_have_value("By another")
 
 
-def test_markdown_is_rendered_and_code_can_be_copied(server: Server, store: Store, console: Open):
+def test_markdown_is_rendered_and_code_can_be_copied(server: Server, client: Client, console: Open):
     text = (
         "# Head\n\nSome *soft* and **loud** `code`, [a link](https://example.com/a_b).\n\n"
         "1. one\n2. two\n   - deep\n\n> said\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n\n"
         "```py\nprint('<b>')\n```\n\n![a cat](https://example.com/cat.png)"
     )
-    id = store.begin("Marks", "Show me", text)
+    id = client.begin("Marks", "Show me", text)
     page = console(at(server, id), permissions=["clipboard-read", "clipboard-write"])
     answer = page.get_by_role("article").nth(1)
     expect(answer.get_by_role("heading", name="Head")).to_be_visible()
@@ -351,17 +290,17 @@ def test_markdown_is_rendered_and_code_can_be_copied(server: Server, store: Stor
     assert page.evaluate("navigator.clipboard.readText()") == "print('<b>')"
 
 
-def test_parts_calls_and_reasoning_are_folded(server: Server, store: Store, console: Open):
+def test_parts_calls_and_reasoning_are_folded(server: Server, client: Client, console: Open):
     parts = [
         {"type": "text", "text": "Look"},
         {"type": "reasoning", "text": "I thought about it"},
         {"type": "tool_call", "id": "1", "name": "weather", "arguments": '{"city": "Rome"}'},
         {"type": "something-new", "value": 1},
     ]
-    id = store.begin("Parts", "Hi")
-    store.post(f"conversations/{id}/messages", {"role": "assistant", "content": parts})
+    id = client.begin("Parts", "Hi")
+    client.post(f"conversations/{id}/messages", {"role": "assistant", "content": parts})
     result = {"role": "tool", "content": "Sunny", "metadata": {"tool_call_id": "1"}}
-    store.post(f"conversations/{id}/messages", result)
+    client.post(f"conversations/{id}/messages", result)
     page = console(at(server, id))
     for name, inside in (
         ("Reasoning", "I thought about it"),
@@ -375,28 +314,30 @@ def test_parts_calls_and_reasoning_are_folded(server: Server, store: Store, cons
 
 
 def test_an_answer_that_another_client_writes_grows_live(
-    server: Server, store: Store, console: Open
+    server: Server, client: Client, console: Open
 ):
-    id = store.begin("Live", "Count")
+    id = client.begin("Live", "Count")
     page = console(at(server, id))
     says(page, "Count")
     draft = {"role": "assistant", "content": "One 🦊", "status": "in_progress"}
-    path = f"conversations/{id}/messages/" + store.post(f"conversations/{id}/messages", draft)["id"]
+    path = (
+        f"conversations/{id}/messages/" + client.post(f"conversations/{id}/messages", draft)["id"]
+    )
     says(page, "Count", "One 🦊")
-    store.post(f"{path}/append", {"offset": 5, "delta": ", two"})
+    client.post(f"{path}/append", {"offset": 5, "delta": ", two"})
     says(page, "Count", "One 🦊, two")
     expect(page.get_by_role("article").last).to_have_attribute("aria-busy", "true")
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
-    store.post(f"{path}/append", {"offset": 10, "delta": ".", "status": "completed"})
+    client.post(f"{path}/append", {"offset": 10, "delta": ".", "status": "completed"})
     says(page, "Count", "One 🦊, two.")
     expect(page.get_by_role("article").last).to_have_attribute("aria-busy", "false")
     expect(page.locator("#said")).to_have_text("Assistant: One 🦊, two.")
 
 
 def test_versions_of_a_message_are_turned_and_the_choice_stays(
-    server: Server, store: Store, console: Open, model: ModelServer
+    server: Server, client: Client, console: Open, model: ModelServer
 ):
-    id = store.begin("Tree", "Question", "First answer")
+    id = client.begin("Tree", "Question", "First answer")
     page = console(at(server, id))
     answer = page.get_by_role("article").last
     answer.hover()
@@ -413,9 +354,9 @@ def test_versions_of_a_message_are_turned_and_the_choice_stays(
 
 
 def test_a_question_is_edited_and_sent_again(
-    server: Server, store: Store, console: Open, model: ModelServer
+    server: Server, client: Client, console: Open, model: ModelServer
 ):
-    id = store.begin("Edit", "Helo", "What?")
+    id = client.begin("Edit", "Helo", "What?")
     page = console(at(server, id))
     question = page.get_by_role("article").first
     question.hover()
@@ -427,11 +368,11 @@ def test_a_question_is_edited_and_sent_again(
     field.press("Enter")
     says(page, "Hello", "Hello, world")
     expect(question.get_by_text("2/2")).to_be_visible()
-    assert len(store.get(f"conversations/{id}", branch="all")["messages"]) == 4
+    assert len(client.get(f"conversations/{id}", branch="all")["messages"]) == 4
 
 
-def test_a_message_is_copied_deleted_and_forked(server: Server, store: Store, console: Open):
-    id = store.begin("Three", "One *1*", "Two", "Three")
+def test_a_message_is_copied_deleted_and_forked(server: Server, client: Client, console: Open):
+    id = client.begin("Three", "One *1*", "Two", "Three")
     page = console(at(server, id), permissions=["clipboard-read", "clipboard-write"])
     one, two = page.get_by_role("article").nth(0), page.get_by_role("article").nth(1)
     one.hover()
@@ -452,9 +393,9 @@ def test_a_message_is_copied_deleted_and_forked(server: Server, store: Store, co
 
 
 def test_enter_sends_shift_enter_breaks_the_line_and_the_answer_can_be_stopped(
-    server: Server, store: Store, console: Open, model: ModelServer
+    server: Server, client: Client, console: Open, model: ModelServer
 ):
-    id = store.begin("Talk")
+    id = client.begin("Talk")
     model.script = script = Stepwise("Hel", "lo")
     page = console(at(server, id))
     message(page).press_sequentially("Hi")
@@ -468,13 +409,13 @@ def test_enter_sends_shift_enter_breaks_the_line_and_the_answer_can_be_stopped(
     expect(page.get_by_role("button", name="Send", exact=True)).to_be_visible()
     expect(message(page)).to_be_focused()
     script.finish()
-    assert store.get(f"conversations/{id}")["messages"][0]["content"] == "Hi\nthere"
+    assert client.get(f"conversations/{id}")["messages"][0]["content"] == "Hi\nthere"
 
 
 def test_the_first_message_begins_a_conversation(
-    server: Server, store: Store, console: Open, model: ModelServer
+    server: Server, client: Client, console: Open, model: ModelServer
 ):
-    store.begin("Old")
+    client.begin("Old")
     page = console(f"{server.url}/console")
     page.get_by_role("link", name="New conversation").first.click()
     expect(message(page)).to_be_focused()
@@ -487,8 +428,8 @@ def test_the_first_message_begins_a_conversation(
     says(page, "What is new?\nTell me", "Hello, world")
 
 
-def test_a_draft_survives_a_reload(server: Server, store: Store, console: Open):
-    id, other = store.begin("Draft"), store.begin("Other")
+def test_a_draft_survives_a_reload(server: Server, client: Client, console: Open):
+    id, other = client.begin("Draft"), client.begin("Other")
     page = console(at(server, id))
     message(page).fill("Not sent\nyet")
     page.reload()
@@ -500,9 +441,9 @@ def test_a_draft_survives_a_reload(server: Server, store: Store, console: Open):
 
 
 def test_a_model_that_fails_is_asked_again(
-    server: Server, store: Store, console: Open, model: ModelServer
+    server: Server, client: Client, console: Open, model: ModelServer
 ):
-    id = store.begin("Failing")
+    id = client.begin("Failing")
     hello = model.script
     model.script = lambda reply: reply.begin(500).end()
     page = console(at(server, id), may_fail=True)
@@ -512,14 +453,14 @@ def test_a_model_that_fails_is_asked_again(
     model.script = hello
     page.get_by_role("button", name="Retry").click()
     says(page, "Hi", "Hello, world")
-    every = store.get(f"conversations/{id}", branch="all")["messages"]
+    every = client.get(f"conversations/{id}", branch="all")["messages"]
     assert [each["role"] for each in every].count("user") == 1
 
 
 def test_what_was_sent_without_a_connection_is_stored_once(
-    server: Server, store: Store, console: Open, model: ModelServer
+    server: Server, client: Client, console: Open, model: ModelServer
 ):
-    id = store.begin("Offline")
+    id = client.begin("Offline")
     page = console(at(server, id), may_fail=True)
     page.route("**/api/v1/chat", lambda route: route.abort())
     message(page).fill("Are you there?")
@@ -529,13 +470,13 @@ def test_what_was_sent_without_a_connection_is_stored_once(
     page.reload()
     page.get_by_role("button", name="Retry").click()
     says(page, "Are you there?", "Hello, world")
-    assert len(store.get(f"conversations/{id}")["messages"]) == 2
+    assert len(client.get(f"conversations/{id}")["messages"]) == 2
 
 
 def test_the_page_goes_on_when_the_server_was_killed_and_is_back(
-    server: Server, store: Store, console: Open, model: ModelServer
+    server: Server, client: Client, console: Open, model: ModelServer
 ):
-    id = store.begin("Killed", "Before")
+    id = client.begin("Killed", "Before")
     page = console(at(server, id), may_fail=True)
     says(page, "Before")
     server.kill()
@@ -547,7 +488,7 @@ def test_the_page_goes_on_when_the_server_was_killed_and_is_back(
     expect(page.get_by_text("No connection to the server")).to_be_hidden()
     page.get_by_role("button", name="Retry").click()
     says(page, "Before", "Hello?", "Hello, world")
-    store.begin("After")
+    client.begin("After")
     expect(rows(page).locator(".name")).to_have_text(["After", "Killed"])
 
 
@@ -555,9 +496,9 @@ def test_the_page_goes_on_when_the_server_was_killed_and_is_back(
 
 
 def test_a_conversation_is_renamed_pinned_tagged_archived_and_forked_by_its_menu(
-    server: Server, store: Store, console: Open
+    server: Server, client: Client, console: Open
 ):
-    id = store.begin("Menu", "Hello")
+    id = client.begin("Menu", "Hello")
     page = console(at(server, id))
     choose(page, "Rename")
     page.keyboard.type("Renamed")
@@ -577,12 +518,12 @@ def test_a_conversation_is_renamed_pinned_tagged_archived_and_forked_by_its_menu
     expect(rows(page)).to_have_count(1)
     choose(page, "Fork")
     expect(rows(page)).to_have_count(2)
-    kept = store.get(f"conversations/{id}")
+    kept = client.get(f"conversations/{id}")
     assert (kept["title"], kept["tags"]) == ("Renamed", ["one", "two"])
 
 
-def test_a_deletion_is_undone_and_the_trash_restores(server: Server, store: Store, console: Open):
-    id = store.begin("Deleted", "Hello")
+def test_a_deletion_is_undone_and_the_trash_restores(server: Server, client: Client, console: Open):
+    id = client.begin("Deleted", "Hello")
     page = console(at(server, id))
     says(page, "Hello")
     choose(page, "Delete")
@@ -594,14 +535,14 @@ def test_a_deletion_is_undone_and_the_trash_restores(server: Server, store: Stor
     page.get_by_role("button", name="Trash").click()
     page.get_by_role("button", name="Restore Deleted").click()
     says(page, "Hello")
-    assert store.get(f"conversations/{id}")["title"] == "Deleted"
+    assert client.get(f"conversations/{id}")["title"] == "Deleted"
 
 
 # The address, the keyboard
 
 
-def test_reload_back_and_a_copied_link_show_the_same(server: Server, store: Store, console: Open):
-    one, two = store.begin("One", "First"), store.begin("Two", "Second")
+def test_reload_back_and_a_copied_link_show_the_same(server: Server, client: Client, console: Open):
+    one, two = client.begin("One", "First"), client.begin("Two", "Second")
     page = console(f"{server.url}/console")
     page.get_by_role("link", name=re.compile("^One")).click()
     says(page, "First")
@@ -626,10 +567,10 @@ def test_a_conversation_that_is_not_there_says_what_to_do(server: Server, consol
 
 
 def test_everything_works_by_keyboard(
-    server: Server, store: Store, console: Open, model: ModelServer
+    server: Server, client: Client, console: Open, model: ModelServer
 ):
-    store.begin("Alpha", "The first")
-    store.begin("Beta", "The second")
+    client.begin("Alpha", "The first")
+    client.begin("Beta", "The second")
     page = console(f"{server.url}/console")
     expect(rows(page)).to_have_count(2)
     page.keyboard.press("j")

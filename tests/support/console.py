@@ -2,26 +2,30 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
-from .processes import ROOT
-
-playwright = pytest.importorskip("playwright.sync_api")
+from .model_server import ModelServer
+from .processes import ROOT, ProductionServer, Server
+from .world import PROJECT
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 SHOTS = ROOT / "build" / "shots"
 AXE = ROOT / "tests" / "js" / "node_modules" / "axe-core" / "axe.min.js"
 PATIENCE = 10_000  # milliseconds
-# The browser itself reports these for a request that fails, which some tests want.
-OF_NETWORK = "Failed to load resource"
+# The browser itself reports what is refused, which some tests want.
+REFUSALS = ("Failed to load resource", "This document requires 'TrustedHTML'")
 
 
 @contextmanager
 def chromium() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as started:
         browser = started.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
         yield browser
         browser.close()
@@ -40,8 +44,8 @@ class Watched:
         page.on("request", self._request)
 
     def _log(self, message: Any) -> None:
-        is_of_network = self.may_fail and message.text.startswith(OF_NETWORK)
-        if message.type in ("error", "warning") and not is_of_network:
+        is_expected = self.may_fail and message.text.startswith(REFUSALS)
+        if message.type in ("error", "warning") and not is_expected:
             self.errors.append(message.text)
 
     def _request(self, request: Any) -> None:
@@ -67,13 +71,15 @@ class Console:
         may_fail: bool = False,
         **options: Any,
     ) -> Any:
-        """A page at `url`. With `may_fail`, requests may be refused."""
+        """A page at `url`. With `may_fail`, something may be refused."""
+        from playwright.sync_api import expect
+
         context = self._browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme, locale="en-GB",
             **options,
         )  # fmt: skip
         context.set_default_timeout(PATIENCE)
-        playwright.expect.set_options(timeout=PATIENCE)
+        expect.set_options(timeout=PATIENCE)
         page = context.new_page()
         watched = Watched(page, url)
         watched.may_fail = may_fail
@@ -103,6 +109,68 @@ def shoot(page: Any, name: str) -> None:
     """Keep a picture of the page, for people to look at."""
     SHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SHOTS / f"{name}.png")
+
+
+class Client:
+    """A client of the API, beside the page."""
+
+    def __init__(self, server: Server) -> None:
+        self._http = httpx.Client(base_url=f"{server.url}/api/v1", timeout=30)
+
+    def begin(self, title: str | None = "Plans", *said: str, **fields: Any) -> str:
+        """Make a conversation of what a user and an assistant say in turn, and return its id."""
+        messages = [
+            {"role": ("user", "assistant")[number % 2], "content": content}
+            for number, content in enumerate(said)
+        ]
+        body = {"project_id": PROJECT, "title": title, "messages": messages, **fields}
+        return self.post("conversations", body)["id"]
+
+    def post(self, path: str, body: Any = None) -> Any:
+        return self._http.post(path, json=body).raise_for_status().json()
+
+    def get(self, path: str, **query: Any) -> Any:
+        return self._http.get(path, params=query).raise_for_status().json()
+
+    def patch(self, path: str, **changes: Any) -> None:
+        self._http.patch(path, json=changes).raise_for_status()
+
+    def delete(self, path: str) -> None:
+        self._http.delete(path).raise_for_status()
+
+    def close(self) -> None:
+        self._http.close()
+
+
+def at(server: Server, *path: str) -> str:
+    """The address of a conversation, and of a message in it."""
+    return f"{server.url}/console#/" + "/".join(
+        f"{name}/{id}" for name, id in zip("cm", path, strict=False)
+    )
+
+
+@pytest.fixture
+def console_server(tmp_path: Path, model: ModelServer) -> Iterator[Server]:
+    """A server on an open stage that asks `model`."""
+    with Server(
+        f"sqlite:///{tmp_path}/console.db", chat_base_url=model.url, stream_timeout=2
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+def closed_server(url: str, key: str) -> Iterator[Server]:
+    """A server that asks who is calling. `key` is a key for it."""
+    with ProductionServer(url, workers=1) as server:
+        yield server
+
+
+@pytest.fixture
+def client(console_server: Server) -> Iterator[Client]:
+    """Somebody else who uses the API of the same server."""
+    client = Client(console_server)
+    yield client
+    client.close()
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ import * as api from "./api.js"
 import "./conversation.js"
 import { ask, h, show, toast, uuid } from "./dom.js"
 import "./side-bar.js"
-import "./sign-in.js"
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 const SHORTCUTS = [
@@ -42,8 +41,9 @@ function showFailure(error) {
   )
 }
 
-function signIn(problem) {
+async function signIn(problem) {
   const hadKey = Boolean(api.session.key || api.session.token)
+  await import("./sign-in.js")
   const view = document.createElement("confab-sign-in")
   body.replaceChildren(h("main", {}, view))
   delete document.body.dataset.view
@@ -56,7 +56,11 @@ function signIn(problem) {
 function enter(projects) {
   if (!api.session.project) {
     const newest = [...projects].sort((a, b) => (a.last_active_at < b.last_active_at ? 1 : -1))[0]
-    api.keep({ project: newest?.id ?? uuid() })
+    if (newest) api.keep({ project: newest.id })
+    else {
+      api.session.project = uuid()
+      awaitFirst()
+    }
   }
   const { project } = api.session
   if (!projects.some(({ id }) => id === project)) projects = [{ id: project }, ...projects]
@@ -88,6 +92,19 @@ function enter(projects) {
   })
   main.addEventListener("tag", ({ detail }) => sideBar.addTag(detail))
   route()
+}
+
+/** In an empty database, go where the first conversation is made. */
+async function awaitFirst() {
+  const waiting = new AbortController()
+  await api.followChanges({ wait: 20 }, waiting.signal, ({ changes }) => {
+    const first = changes.find(({ type }) => type === "conversation")?.conversation
+    if (!first) return
+    waiting.abort()
+    const isOurs = first.project_id === api.session.project
+    api.keep({ project: first.project_id })
+    if (!isOurs) start()
+  })
 }
 
 async function choose(wanted, projects) {

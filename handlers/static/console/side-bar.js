@@ -6,6 +6,9 @@ import { h, icon, ICONS, shortTime, sleep, timeElement, toast } from "./dom.js"
 const PAGE = 50
 const ROW = 56 // pixels, as in console.css
 const BEYOND = 6 // rows above and below those in sight
+const CHANGES = 1000 // in a request
+const MOST_CHANGES = 20_000 // that are read to learn where the feed ends: 8 MB
+const LOOK = 5000 // milliseconds between two looks at the list
 const TYPING = 150 // milliseconds without a key after which is searched
 
 const FILTERS = {
@@ -316,15 +319,21 @@ class SideBar extends HTMLElement {
     const stored = `changes:${project}:${user}`
     const query = { project_id: project, after: sessionStorage.getItem(stored) ?? undefined }
     try {
-      // The feed begins with all that there is. So it is read once for each tab, and without haste.
+      // The feed begins with all that there is. So it is read once for each tab, without haste, and
+      // where there is too much of it the list itself is looked at instead.
       if (!query.after) {
-        let page
-        do {
-          page = await api.get("api/v1/changes", { ...query, limit: 1000 }, signal)
+        let page = { has_more: true }
+        for (let read = 0; page.has_more && read < MOST_CHANGES; read += CHANGES) {
+          page = await api.get("api/v1/changes", { ...query, limit: CHANGES }, signal)
           query.after = page.cursor
           await sleep(20)
-        } while (page.has_more && !signal.aborted)
+        }
         this.#refreshSoon()
+        while (page.has_more && !signal.aborted) {
+          await sleep(LOOK)
+          this.#refreshSoon()
+        }
+        if (signal.aborted) return
       }
       await api.followChanges({ ...query, wait: 20 }, signal, (found) => {
         sessionStorage.setItem(stored, found.cursor)
