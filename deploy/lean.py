@@ -16,8 +16,11 @@ from tempfile import TemporaryDirectory
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 TASK_ROOT = "/var/task"
-# Lambda brings its own server, so it needs no parser of requests.
-NEVER_RUN = re.compile(r"(^|/)tests/|\.pyi$|^pwiz\.py$|^httptools[-/]")
+# Lambda brings its own server, so it needs no parser of requests. Of Swagger UI's package only the
+# files are served, so it needs nothing of the framework that the package is made for.
+NEVER_RUN = re.compile(
+    r"(^|/)tests/|\.pyi$|^pwiz\.py$|^(httptools|fastapi|starlette|annotated_doc)[-/]|^bin/fastapi$"
+)
 SAME_FOR_EVERYBODY = 0o644 << 16  # the function runs as a user of its own
 
 

@@ -23,6 +23,8 @@ from deploy import lean, manage, per_function
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("handlers", "db")
+# Modules, and the files of the pages and of the reference.
+SHIPPED = {".py", ".html", ".css", ".js", ".svg", ".json"}
 FILES = ("deployment.zip", "sam.json", "per-function.json")
 
 
@@ -53,7 +55,8 @@ def copy_project(project: Path, stage: str) -> None:
     (project / ".chalice").mkdir()
     shutil.copy(ROOT / ".chalice" / "config.json", project / ".chalice")
     for name in PACKAGES:
-        for source in (ROOT / name).rglob("*.py"):
+        files = (file for file in (ROOT / name).rglob("*") if file.suffix in SHIPPED)
+        for source in files:
             target = project / "vendor" / source.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)

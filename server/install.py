@@ -1,6 +1,7 @@
 """How `chalice local` gets this server: `app.py` calls `install` under Chalice's command line."""
 
 import sys
+from collections.abc import Callable
 from functools import partial
 
 import chalice.local
@@ -18,9 +19,19 @@ def install() -> None:
     # module that the first request imports.
     sys.dont_write_bytecode = True
     chalice.local.LocalDevServer = partial(
-        chalice.local.LocalDevServer, handler_cls=Gateway, server_cls=LocalServer
+        chalice.local.LocalDevServer, handler_cls=Gateway, server_cls=open_server
     )
     announce()
+
+
+def open_server(address: tuple[str, int], gateway: Callable[[], Gateway]) -> LocalServer:
+    """The server, which says where the console is."""
+    server = LocalServer(address, gateway)
+    if settings().console:
+        host, port = server.socket.getsockname()
+        name = "localhost" if host == "127.0.0.1" else host
+        print(f"The console is at http://{name}:{port}/console", flush=True)
+    return server
 
 
 def announce() -> None:

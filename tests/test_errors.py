@@ -183,6 +183,11 @@ def ask_a_model_that_is_away(scene: Scene) -> Answer:
     return scene.send()
 
 
+def turn_the_pages_off(scene: Scene) -> Answer:
+    scene.configure(console="false")
+    return scene.send()
+
+
 PROVOKE: dict[Kind, Callable[[Scene], Answer]] = {
     problems.MALFORMED: lambda scene: scene.send(body=b'{"title": '),
     problems.UNAUTHENTICATED: lambda scene: scene.send_with(X_API_Key=None),
@@ -194,6 +199,7 @@ PROVOKE: dict[Kind, Callable[[Scene], Answer]] = {
         scene.world._replace(conversation_id=new_id())
     ),
     problems.NO_MESSAGE: lambda scene: scene.send(scene.world.without_message),
+    problems.NO_PAGE: turn_the_pages_off,
     problems.OTHER_USER: lambda scene: scene.send_also(user_id="mallory"),
     problems.HOLD_NOT_ALLOWED: lambda scene: scene.send_also(is_held=True),
     problems.CURSOR_EXPIRED: go_on_after_a_backup_was_restored,

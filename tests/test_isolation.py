@@ -86,7 +86,8 @@ OUTSIDERS = {
     "delete_item": GONE,
     "create_response": GONE,
 }
-PUBLIC = {"health", "openapi"}  # they show no stored data
+# They show no stored data.
+PUBLIC = {"health", "openapi", "console", "console_file", "docs", "docs_file"}
 PRIVATE_ROUTES = [route for route in ROUTES if name_of(route) not in PUBLIC]
 KEYED_ROUTES = [
     route

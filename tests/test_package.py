@@ -39,9 +39,11 @@ UNWANTED = re.compile(
 )
 BY_TEMPLATE = pytest.mark.parametrize(("stage", "name"), TEMPLATES)
 ROUTES = {(path, method) for path, methods in app.routes.items() for method in methods}
-OWN = {
+OWN = {"app.py"} | {
     str(path.relative_to(ROOT))
-    for path in [ROOT / "app.py", *(ROOT / "handlers").rglob("*.py"), *(ROOT / "db").rglob("*.py")]
+    for folder in ("handlers", "db")
+    for path in (ROOT / folder).rglob("*.*")
+    if path.suffix in (".py", ".html", ".css", ".js", ".svg", ".json")
 }
 
 

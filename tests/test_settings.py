@@ -22,6 +22,7 @@ ROOT = Path(__file__).parent.parent
 DEFAULTS: dict[str, Any] = {
     "database_url": None,
     "require_api_key": True,
+    "console": True,
     "stream_timeout": 60,
     "max_wait": 20,
     "trash_days": 30,
@@ -37,6 +38,7 @@ DEFAULTS: dict[str, Any] = {
 GIVEN = {
     "DATABASE_URL": "sqlite:////var/lib/confab.db",
     "REQUIRE_API_KEY": "false",
+    "CONSOLE": "false",
     "STREAM_TIMEOUT": "2.5",
     "MAX_WAIT": "0",
     "TRASH_DAYS": "0.5",
@@ -59,6 +61,7 @@ def test_every_setting_is_read_from_the_variable_of_its_name():
     assert Settings.read({**GIVEN, "UNRELATED": "x"}).model_dump() == {
         "database_url": "sqlite:////var/lib/confab.db",
         "require_api_key": False,
+        "console": False,
         "stream_timeout": 2.5,
         "max_wait": 0,
         "trash_days": 0.5,

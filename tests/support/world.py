@@ -13,6 +13,7 @@ from db.clock import new_id
 from db.engine.database import database
 from db.messages import Draft
 from db.scope import EVERYTHING, Scope
+from handlers.pages import console_page, reference_page
 
 from .clients import Answer, Api
 
@@ -32,6 +33,8 @@ class World(NamedTuple):
     key: str = "a key"
     chat_id: str = "a chat"
     item_id: str = "no item"  # the message, as a path of /v1 names it
+    version: str = "no version"  # of a page's files
+    file: str = "icon.svg"
 
     @property
     def without_message(self) -> "World":
@@ -96,6 +99,8 @@ BODIES: dict[str, Callable[[World], Any]] = {
 OF_THE_TRASH = {"restore_conversation", "purge_conversation"}
 # Routes whose answer must have ended, where nobody writes it on.
 OF_AN_END = {"resume_chat"}
+# Files of pages, by the page that has them.
+PAGE_FILES = {"console_file": console_page, "docs_file": reference_page}
 # A query for each route whose tests need one.
 QUERIES: dict[str, Callable[[World], dict[str, Any]]] = {
     "list_conversations": lambda world: {"project_id": world.project_id},
@@ -112,6 +117,8 @@ def name_of(route: RouteEntry) -> str:
 def request_for(route: RouteEntry, world: World) -> Request:
     """Return a request to `route` that succeeds for the world's user."""
     name = name_of(route)
+    if name in PAGE_FILES:
+        world = world._replace(version=PAGE_FILES[name]().version)
     path = route.uri_pattern.format(**{name: quote(it) for name, it in world._asdict().items()})
     if name in OF_THE_TRASH:
         with suppress(Exception):  # a test may damage it, or ask for one that never existed

@@ -161,12 +161,12 @@ function listOf(lines, level, depth) {
     }
   }
   const isLoose = lines.some((line) => !line.trim())
-  const list = /\d/.test(first) ? h("ol", { start: parseInt(first) }) : h("ul")
+  const list = /\d/.test(first) ? h("ol", { start: parseInt(first), dir: "auto" }) : h("ul", { dir: "auto" })
   for (const { lines: of } of items) {
     const task = /^\[([ xX])\]\s+/.exec(of[0])
     if (task) of[0] = of[0].slice(task[0].length)
     const blocks = parse(of)
-    const item = h("li", { dir: "auto", class: task && "task" })
+    const item = h("li", { class: task && "task" })
     if (task) item.append(task[1] === " " ? "☐ " : "☑ ")
     for (const block of blocks) {
       if (block.kind === "paragraph" && !isLoose) {

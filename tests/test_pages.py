@@ -1,0 +1,116 @@
+"""Tests the console's and the reference's pages as they are served: headers, files, and their end."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from handlers.pages import STATIC, console_page, reference_page
+
+from .support.clients import Answer, Api, assert_problem
+
+PAGES = {"console": console_page, "docs": reference_page}
+MAX_FIRST_VIEW = 120_000  # bytes
+LATER = {"example.js", "sign-in.js"}  # which the first view does not load
+
+every_page = pytest.mark.parametrize("name", PAGES)
+
+
+def files_of(answer: Answer) -> list[str]:
+    """The addresses of the files that a page names."""
+    return re.findall(r'(?:href|src)="([^"]+)"', answer.body.decode())
+
+
+@every_page
+def test_a_page_is_for_everybody_and_its_files_too(api: Api, name: str):
+    page = api.get(f"/{name}", headers={"X-API-Key": None})
+    assert (page.status, page.headers["content-type"]) == (200, "text/html")
+    files = files_of(page)
+    assert files
+    for file in files:
+        answer = api.get(f"/{file}", headers={"X-API-Key": None})
+        assert answer.status == 200, file
+        assert answer.body
+
+
+@every_page
+def test_a_pages_headers_allow_nothing_from_elsewhere(api: Api, name: str):
+    headers = api.get(f"/{name}").headers
+    policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == "'self'"
+    assert policy["frame-ancestors"] == "'none'"
+    assert "script-src" not in policy
+    assert "connect-src" not in policy
+    assert ("style-src" in policy) == (name == "docs")
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+
+
+@every_page
+def test_a_page_is_asked_for_each_time_and_its_files_once(api: Api, name: str):
+    page = api.get(f"/{name}")
+    assert page.headers["cache-control"] == "no-cache"
+    again = api.get(f"/{name}", headers={"If-None-Match": page.headers["etag"]})
+    assert (again.status, again.body) == (304, b"")
+    assert api.get(f"/{name}", headers={"If-None-Match": '"another"'}).status == 200
+    for file in files_of(page):
+        assert f"{name}/{PAGES[name]().version}/" in file
+        headers = api.get(f"/{file}").headers
+        assert headers["cache-control"] == "public, max-age=31536000, immutable"
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+@every_page
+def test_a_page_with_a_slash_finds_its_files_too(api: Api, name: str):
+    page = api.get(f"/{name}/")
+    assert all(file.startswith(f"../{name}/") for file in files_of(page))
+
+
+@every_page
+def test_a_file_of_another_version_is_not_served_as_this_one(api: Api, name: str):
+    file = next(iter(PAGES[name]().files))
+    assert_problem(api.get(f"/{name}/0123456789abcdef/{file}"), 404, "page-not-found")
+    version = PAGES[name]().version
+    for wrong in ("index.html", "..", "%2e%2e%2fpages.py", "secret.js"):
+        assert_problem(api.get(f"/{name}/{version}/{wrong}"), 404, "page-not-found")
+
+
+@every_page
+def test_a_page_can_be_turned_off(api: Api, configure: Callable[..., None], name: str):
+    files = files_of(api.get(f"/{name}"))
+    configure(console="false")
+    for path in (name, *files):
+        assert_problem(api.get(f"/{path}"), 404, "page-not-found")
+
+
+def test_the_first_view_is_small():
+    """The page, its modules, its style and its picture. Nothing else is loaded: no fonts."""
+    page = console_page()
+    first = {name: text for name, text in page.files.items() if name not in LATER}
+    assert len(page.markup("").encode()) + sum(len(text.encode()) for text in first.values()) < (
+        MAX_FIRST_VIEW
+    )
+
+
+def test_the_modules_that_are_imported_at_first_are_announced():
+    page = console_page()
+    imported = {
+        name
+        for file, text in page.files.items()
+        if file.endswith(".js") and file not in LATER
+        for name in re.findall(r'^import .*?"\./([\w-]+\.js)"', text, re.MULTILINE)
+    }
+    announced = set(re.findall(r'rel="modulepreload" href="\{folder\}/([^"]+)"', page.html))
+    assert announced == imported
+    assert imported | {"console.js"} | LATER == {n for n in page.files if n.endswith(".js")}
+
+
+@pytest.mark.parametrize("file", sorted(STATIC.glob("*/*.*")), ids=lambda file: file.name)
+def test_no_file_has_inline_code_or_makes_markup_of_text(file):
+    text = file.read_text()
+    if file.suffix == ".html":
+        assert re.findall(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", text) == []
+    if file.suffix == ".js":
+        forbidden = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function"
+        assert re.findall(forbidden, text) == []
+    assert re.findall(r"https?://(?!www\.w3\.org/2000/svg)[\w.]+\.\w+/?[\w]", text) == []
