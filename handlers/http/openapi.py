@@ -1,5 +1,6 @@
 """The OpenAPI 3.1 document, made from the routes and the types that serve."""
 
+import json
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
@@ -8,17 +9,21 @@ from http import HTTPStatus
 from inspect import getdoc
 from itertools import groupby
 from operator import attrgetter
+from pathlib import Path
+from typing import Any
 
 from chalice.app import Chalice, RouteEntry
 
 from db.settings import settings
 
-from . import openapi_schemas, problems
+from . import glossary, openapi_schemas, problems
 from .endpoint import JSON, Endpoint
 from .headers import API_KEY, IDEMPOTENT_REPLAYED, REQUEST_ID, RESPONSE_HEADERS, SHOULD_RETRY
 from .openapi_schemas import Json, Schemas
 from .problems import Dialect, Kind
 
+# What each operation answered when it was asked: `python -m tests.support.examples` records it.
+EXAMPLES = Path(__file__).with_name("examples.json")
 # How a request that has this parameter can fail.
 IMPLIED = {
     "project_id": problems.OTHER_PROJECT,
@@ -56,6 +61,8 @@ def _describe(app: Chalice, require_api_key: bool) -> Json:
         if links := _links(route, routes):
             operation = paths[route.uri_pattern][route.method.lower()]
             operation["responses"][str(route.view_function.endpoint.status)]["links"] = links
+    _show_examples(paths)
+    _explain([paths, named])
     rooms = dict.fromkeys(_room(route.view_function.__module__) for route in routes)
     return {
         "openapi": "3.1.0",
@@ -87,6 +94,47 @@ def _describe(app: Chalice, require_api_key: bool) -> Json:
             },
         },
     }
+
+
+def _show_examples(paths: dict[str, Json]) -> None:
+    examples = json.loads(EXAMPLES.read_text(encoding="utf-8"))
+    for item in paths.values():
+        for operation in item.values():
+            example = examples.get(operation["operationId"])
+            if example is None:
+                continue
+            for parameter in operation["parameters"]:
+                if parameter["name"] in example["parameters"]:
+                    parameter["example"] = example["parameters"][parameter["name"]]
+            if "request" in example:
+                operation["requestBody"]["content"][JSON]["example"] = example["request"]
+            if "response" in example:
+                answered = next(r for status, r in operation["responses"].items() if status < "3")
+                media_type, body = example["response"].values()
+                answered["content"][media_type]["example"] = body
+
+
+def _explain(described: Any) -> None:
+    """Add what the glossary says to each field and parameter that says nothing itself."""
+    if isinstance(described, list):
+        for each in described:
+            _explain(each)
+    elif isinstance(described, dict):
+        for name, field in _fields_of(described):
+            if "description" not in field and name in glossary.WORDS:
+                field["description"] = glossary.WORDS[name]
+        for name, each in described.items():
+            if name not in ("example", "examples", "default", "enum", "const"):
+                _explain(each)
+
+
+def _fields_of(described: Json) -> Iterator[tuple[str, Json]]:
+    if "in" in described and "schema" in described:
+        yield described["name"], described
+    fields = described.get("properties")
+    # A problem is narrowed by its `type`, which its schema explains.
+    if isinstance(fields, dict) and "$ref" not in described:
+        yield from ((name, field) for name, field in fields.items() if isinstance(field, dict))
 
 
 def _room(module: str) -> str:
