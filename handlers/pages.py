@@ -5,6 +5,7 @@ of them. So a browser may keep them for ever, and modules find each other by rel
 text, because bodies are text behind API Gateway.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from hashlib import sha256
 from importlib.util import find_spec
@@ -62,11 +63,15 @@ def console_page() -> Page:
 @cache
 def reference_page() -> Page:
     """It is Swagger UI, as a package ships it."""
-    package = find_spec("fastapi_swagger")  # it is not imported: that needs FastAPI
-    assert package is not None
-    assert package.origin is not None
-    resources = Path(package.origin).parent / "resources"
+    (package,) = _places_of("fastapi_swagger")
+    resources = Path(package) / "resources"
     return _page("docs", [resources / "swagger-ui.css", resources / "swagger-ui-bundle.js"])
+
+
+def _places_of(package: str) -> Iterable[str]:
+    """Where a package is. It is not imported: this one would need FastAPI."""
+    spec = find_spec(package)
+    return spec.submodule_search_locations or () if spec else ()
 
 
 def _page(name: str, more: list[Path]) -> Page:

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, get_type_hints
 from urllib.parse import quote
 
@@ -12,6 +12,7 @@ from chalice.app import RouteEntry
 from app import app
 from db.clock import new_id
 from handlers.http.caller import Bearer, SignedOnUser
+from handlers.http.glossary import WORDS
 from handlers.http.openapi import describe
 from handlers.service import openapi
 
@@ -78,6 +79,46 @@ def test_an_operation_is_named_after_its_function_and_explained(route: RouteEntr
     assert page["operationId"] == name_of(route)
     assert inspect.getdoc(route.view_function).startswith(page["summary"])
     assert page["tags"][0] in {tag["name"] for tag in PAGE["tags"] if tag["description"]}
+
+
+def described(part: Any, where: str = "") -> Iterator[tuple[str, str, str | None]]:
+    """Yield each field and parameter of the document: where it is, its name, its description."""
+    if isinstance(part, list):
+        for each in part:
+            yield from described(each, where)
+    elif isinstance(part, dict):
+        if "in" in part and "schema" in part:
+            yield where, part["name"], part.get("description")
+        if isinstance(fields := part.get("properties"), dict):
+            for name, field in fields.items():
+                yield where, name, field.get("description")
+        for name, each in part.items():
+            if name not in ("example", "examples", "default", "enum", "const"):
+                yield from described(each, f"{where}/{name}")
+
+
+def test_every_field_and_parameter_is_described():
+    assert [(where, name) for where, name, text in described(PAGE) if not text] == []
+
+
+def test_the_glossary_has_no_word_that_is_not_used():
+    used = {(name, text) for _, name, text in described(PAGE)}
+    assert [word for word in WORDS.items() if word not in used] == []
+
+
+@every_route
+def test_an_operation_has_an_example_that_fits(route: RouteEntry):
+    page = operation(route)
+    for parameter in page["parameters"]:
+        if parameter["in"] == "path":
+            assert accepts(parameter["schema"], parameter["example"])
+    for body in page.get("requestBody", {}).get("content", {}).values():
+        assert accepts(body["schema"], body["example"])
+    answer = page["responses"][str(route.view_function.endpoint.status)]
+    given = [body for body in answer.get("content", {}).values() if "example" in body]
+    assert bool(given) == ("content" in answer)
+    for body in given:
+        assert accepts(body["schema"], body["example"])
 
 
 @every_route

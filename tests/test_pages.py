@@ -1,4 +1,4 @@
-"""Tests the console's and the reference's pages as they are served: headers, files, and their end."""
+"""Tests the console's and the reference's pages as they are served: headers, files and caching."""
 
 import re
 from collections.abc import Callable

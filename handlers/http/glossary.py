@@ -1,7 +1,7 @@
-"""What the words of the API mean: the descriptions of fields and parameters that have no other one.
+"""What the words of the API mean: descriptions of fields and parameters that have no other one.
 
-One word means one thing wherever it stands, so it is explained once. A field that is special says so
-where it is declared. Of OpenAI's own words, `/v1` only says what this service makes of them.
+One word means one thing wherever it stands, so it is explained once. A field that is special says
+so where it is declared. Of OpenAI's own words, `/v1` only says what this service makes of them.
 """
 
 IGNORED = "Taken, given back where OpenAI does so, and without effect."

@@ -1,6 +1,7 @@
 """The OpenAPI 3.1 document, made from the routes and the types that serve."""
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
@@ -22,6 +23,7 @@ from .headers import API_KEY, IDEMPOTENT_REPLAYED, REQUEST_ID, RESPONSE_HEADERS,
 from .openapi_schemas import Json, Schemas
 from .problems import Dialect, Kind
 
+_REFERENCE = re.compile(openapi_schemas.REF.format(model='([^"]+)'))
 # What each operation answered when it was asked: `python -m tests.support.examples` records it.
 EXAMPLES = Path(__file__).with_name("examples.json")
 # How a request that has this parameter can fail.
@@ -61,6 +63,7 @@ def _describe(app: Chalice, require_api_key: bool) -> Json:
         if links := _links(route, routes):
             operation = paths[route.uri_pattern][route.method.lower()]
             operation["responses"][str(route.view_function.endpoint.status)]["links"] = links
+    named = _used(paths, named)
     _show_examples(paths)
     _explain([paths, named])
     rooms = dict.fromkeys(_room(route.view_function.__module__) for route in routes)
@@ -69,6 +72,7 @@ def _describe(app: Chalice, require_api_key: bool) -> Json:
         "info": {
             "title": "Confab",
             "version": "1",
+            "license": {"name": "MIT", "identifier": "MIT"},
             "description": "A conversation store for chat apps. A trailing slash is optional. "
             "A method that a path does not have is answered 405 with `Allow`. HEAD is answered as "
             "GET, but not by API Gateway: it has neither HEAD nor 405. A path that is not listed "
@@ -94,6 +98,17 @@ def _describe(app: Chalice, require_api_key: bool) -> Json:
             },
         },
     }
+
+
+def _used(paths: Json, named: Json) -> Json:
+    """The schemas that something refers to. Of some types, Pydantic describes further ones."""
+    used: set[str] = set()
+    unseen = set(_REFERENCE.findall(json.dumps(paths)))
+    while unseen:
+        used |= unseen
+        found = json.dumps([named[name] for name in unseen])
+        unseen = set(_REFERENCE.findall(found)) - used
+    return {name: schema for name, schema in named.items() if name in used}
 
 
 def _show_examples(paths: dict[str, Json]) -> None:
@@ -132,8 +147,7 @@ def _fields_of(described: Json) -> Iterator[tuple[str, Json]]:
     if "in" in described and "schema" in described:
         yield described["name"], described
     fields = described.get("properties")
-    # A problem is narrowed by its `type`, which its schema explains.
-    if isinstance(fields, dict) and "$ref" not in described:
+    if isinstance(fields, dict):
         yield from ((name, field) for name, field in fields.items() if isinstance(field, dict))
 
 
@@ -162,8 +176,9 @@ def _operation(
         "parameters": list(_parameters(route, endpoint)),
         "responses": _responses(route, endpoint, of_bodies),
     }
+    operation["security"] = []
     if endpoint.authentication:
-        operation["security"] = [{"ApiKey": []}]
+        operation["security"].append({"ApiKey": []})
         if endpoint.authentication.by_bearer:
             operation["security"].insert(0, {"Bearer": []})
         if not (endpoint.authentication.key_always or require_api_key):
@@ -269,7 +284,8 @@ def _problem(kinds: list[Kind], headers: list[str], dialect: Dialect | None) -> 
     body = dialect.body if dialect else openapi_schemas.Problem
     schema: Json = {"$ref": openapi_schemas.REF.format(model=body.__name__)}
     if kinds and not dialect:
-        schema["properties"] = {"type": {"enum": [kind.type for kind in kinds]}}
+        types = list(dict.fromkeys(kind.type for kind in kinds))
+        schema["properties"] = {"type": {"enum": types, "description": "Which of these it is."}}
     titles = [kind.title for kind in kinds] or ["Any other problem"]
     response = _response(" ".join(f"{title}." for title in titles), headers)
     media_type = dialect.media_type if dialect else problems.MEDIA_TYPE

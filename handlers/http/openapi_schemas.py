@@ -30,8 +30,8 @@ class Problem(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     type: str = Field(description="A relative URI that stays the same for this type of problem.")
-    title: str
-    status: int
+    title: str = Field(description="What went wrong, in a few words.")
+    status: int = Field(description="The response's status.")
     detail: str = Field(description="One sentence that tells what to change.")
     instance: str = Field(description="The request's id, as in X-Request-Id and in the log.")
     errors: list[InvalidValue] = Field(default_factory=list, description="Of a 422: what is wrong.")

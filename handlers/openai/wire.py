@@ -441,5 +441,5 @@ def _refuse(value: Any) -> Any:
 Unsupported = Annotated[
     Any,
     AfterValidator(_refuse),
-    WithJsonSchema({"enum": [None, False], "description": "Not here."}),
+    WithJsonSchema({"anyOf": [{"type": "null"}, {"const": False}], "description": "Not here."}),
 ]
