@@ -19,7 +19,7 @@ from .support.world import PROJECT, ROUTES, name_of
 pytestmark = pytest.mark.system
 
 JS = ROOT / "tests" / "js"
-# Two of their parameters, `include` and `include[]`, are one in Python. OpenAI's SDK has these routes.
+# Their parameters `include` and `include[]` are one in Python. OpenAI's SDK has these routes.
 NOT_IN_PYTHON = {"list_items", "create_items", "get_item"}
 PYTHON = """
 import sys

@@ -52,7 +52,7 @@ def test_a_request_is_tried_with_ones_own_key(closed_server: Server, key: str, c
 
     def answer() -> Any:
         block.get_by_role("button", name=re.compile("Execute")).click()
-        return block.locator(".live-responses-table .response-col_status").first
+        return block.locator(".live-responses-table .response .response-col_status").first
 
     block.get_by_role("button", name=re.compile("Try it out")).click()
     expect(answer()).to_contain_text("401")
