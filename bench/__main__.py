@@ -23,6 +23,7 @@ from . import (
     limit,
     live,
     memory,
+    pages,
     peers,
     plots,
     production,
@@ -54,6 +55,7 @@ PARTS: dict[str, ModuleType] = {
     "unsearched": unsearched,
     "transfer": transfer,
     "cold": cold,
+    "pages": pages,
     "streams": streams,
     "memory": memory,
 }

@@ -319,6 +319,11 @@ def _of_followers(name: str) -> tuple[Goal, ...]:
     )
 
 
+GOALS += (
+    Goal("the console's first view, bytes", "console: first view", "≤", 120_000),
+    Goal("the console's longest task, ms", "console: longest task", "≤", 100),
+    Goal("the console's nodes, after scrolling 2,000 messages", "console: nodes", "≤", 2),
+)
 GOALS += _of_followers("chalice local") + _of_followers("production")
 
 
