@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from .support.console import Client, at
+from .support.console import Elsewhere, at
 from .support.model_server import ModelServer, Stepwise
 from .support.processes import Server
 from .support.world import OTHER_PROJECT, PROJECT
@@ -82,10 +82,10 @@ def test_a_key_opens_its_project_and_a_user_sees_only_theirs(
 
 
 def test_an_open_stage_opens_the_project_that_was_active_last(
-    server: Server, client: Client, console: Open
+    server: Server, elsewhere: Elsewhere, console: Open
 ):
     for project in (OTHER_PROJECT, PROJECT):
-        client.begin(f"In {project}", project_id=project)
+        elsewhere.begin(f"In {project}", project_id=project)
     page = console(f"{server.url}/console")
     expect(rows(page).locator(".name")).to_have_text([f"In {PROJECT}"])
     page.get_by_role("combobox", name="Project").select_option(OTHER_PROJECT)
@@ -105,11 +105,11 @@ def test_an_empty_database_has_an_example_one_click_away(server: Server, console
 
 
 def test_the_first_conversation_of_an_empty_database_appears_by_itself(
-    server: Server, client: Client, console: Open
+    server: Server, elsewhere: Elsewhere, console: Open
 ):
     page = console(f"{server.url}/console")
     expect(page.get_by_role("heading", name="Nothing has been said yet")).to_be_visible()
-    client.begin("Sent to the API")
+    elsewhere.begin("Sent to the API")
     expect(rows(page).locator(".name")).to_have_text(["Sent to the API"])
     expect(page.get_by_role("combobox", name="Project")).to_have_value(PROJECT)
 
@@ -118,15 +118,15 @@ def test_the_first_conversation_of_an_empty_database_appears_by_itself(
 
 
 def test_the_side_bar_is_by_activity_with_what_is_pinned_first(
-    server: Server, client: Client, console: Open
+    server: Server, elsewhere: Elsewhere, console: Open
 ):
-    first = client.begin("First")
-    client.begin("Second")
-    pinned = client.begin("Pinned")
-    archived = client.begin("Archived")
-    client.patch(f"conversations/{pinned}", is_pinned=True)
-    client.patch(f"conversations/{archived}", is_archived=True)
-    client.post(f"conversations/{first}/messages", {"role": "user", "content": "Up"})
+    first = elsewhere.begin("First")
+    elsewhere.begin("Second")
+    pinned = elsewhere.begin("Pinned")
+    archived = elsewhere.begin("Archived")
+    elsewhere.patch(f"conversations/{pinned}", is_pinned=True)
+    elsewhere.patch(f"conversations/{archived}", is_archived=True)
+    elsewhere.post(f"conversations/{first}/messages", {"role": "user", "content": "Up"})
     page = console(f"{server.url}/console")
     expect(rows(page).locator(".name")).to_have_text(["Pinned", "First", "Second"])
     page.get_by_role("button", name="Archived").click()
@@ -136,27 +136,27 @@ def test_the_side_bar_is_by_activity_with_what_is_pinned_first(
 
 
 def test_the_side_bar_moves_when_something_changes_anywhere(
-    server: Server, client: Client, console: Open
+    server: Server, elsewhere: Elsewhere, console: Open
 ):
-    one, two = client.begin("One"), client.begin("Two")
+    one, two = elsewhere.begin("One"), elsewhere.begin("Two")
     page = console(f"{server.url}/console")
     expect(rows(page).locator(".name")).to_have_text(["Two", "One"])
     page.wait_for_timeout(500)
-    client.post(f"conversations/{one}/messages", {"role": "user", "content": "Up"})
+    elsewhere.post(f"conversations/{one}/messages", {"role": "user", "content": "Up"})
     expect(rows(page).locator(".name")).to_have_text(["One", "Two"])
-    client.begin("Three")
+    elsewhere.begin("Three")
     expect(rows(page).locator(".name")).to_have_text(["Three", "One", "Two"])
-    client.patch(f"conversations/{two}", title="Renamed", is_pinned=True)
+    elsewhere.patch(f"conversations/{two}", title="Renamed", is_pinned=True)
     expect(rows(page).locator(".name")).to_have_text(["Renamed", "Three", "One"])
-    client.delete(f"conversations/{one}")
+    elsewhere.delete(f"conversations/{one}")
     expect(rows(page).locator(".name")).to_have_text(["Renamed", "Three"])
 
 
 def test_the_side_bar_loads_50_at_a_time_while_it_is_scrolled(
-    server: Server, client: Client, console: Open
+    server: Server, elsewhere: Elsewhere, console: Open
 ):
     for number in range(120):
-        client.begin(f"Number {number}")
+        elsewhere.begin(f"Number {number}")
     asked: list[str] = []
     page = console(f"{server.url}/console")
     page.on("request", lambda request: asked.append(request.url))
@@ -173,10 +173,10 @@ def test_the_side_bar_loads_50_at_a_time_while_it_is_scrolled(
     assert rows(page).count() < 50
 
 
-def test_tags_filter_the_side_bar(server: Server, client: Client, console: Open):
-    client.begin("Both", tags=["work", "urgent"])
-    work = client.begin("Work", "Hello", tags=["work"])
-    client.begin("None")
+def test_tags_filter_the_side_bar(server: Server, elsewhere: Elsewhere, console: Open):
+    elsewhere.begin("Both", tags=["work", "urgent"])
+    work = elsewhere.begin("Work", "Hello", tags=["work"])
+    elsewhere.begin("None")
     page = console(at(server, work))
     page.get_by_role("button", name="work", exact=True).click()
     expect(rows(page).locator(".name")).to_have_text(["Work", "Both"])
@@ -189,13 +189,13 @@ def test_tags_filter_the_side_bar(server: Server, client: Client, console: Open)
 
 
 def test_a_search_as_one_types_marks_its_hits_and_opens_at_the_message(
-    server: Server, client: Client, console: Open
+    server: Server, elsewhere: Elsewhere, console: Open
 ):
     said = [f"Line {number} of 🙂 this" for number in range(150)]
     said[3] = "Where is 🙂 Zürich, then?"
-    id = client.begin("Long", *said[:100])
+    id = elsewhere.begin("Long", *said[:100])
     for number in range(100, 150):
-        client.post(f"conversations/{id}/messages", {"role": "user", "content": said[number]})
+        elsewhere.post(f"conversations/{id}/messages", {"role": "user", "content": said[number]})
     page = console(f"{server.url}/console")
     search = page.get_by_role("searchbox", name="Search conversations")
     search.press_sequentially("zurich", delay=20)
@@ -212,27 +212,27 @@ def test_a_search_as_one_types_marks_its_hits_and_opens_at_the_message(
 
 
 def test_a_hit_on_another_branch_is_shown_without_switching(
-    server: Server, client: Client, console: Open
+    server: Server, elsewhere: Elsewhere, console: Open
 ):
-    id = client.begin("Tree", "Question", "The old answer")
-    question, old = client.get(f"conversations/{id}")["messages"]
+    id = elsewhere.begin("Tree", "Question", "The old answer")
+    question, old = elsewhere.get(f"conversations/{id}")["messages"]
     new = {"role": "assistant", "content": "The new answer", "parent_id": question["id"]}
-    leaf = client.post(f"conversations/{id}/messages", new)["id"]
+    leaf = elsewhere.post(f"conversations/{id}/messages", new)["id"]
     page = console(at(server, id, old["id"]))
     says(page, "Question", "The old answer")
-    assert client.get(f"conversations/{id}")["last_message_id"] == leaf
+    assert elsewhere.get(f"conversations/{id}")["last_message_id"] == leaf
 
 
 # A conversation
 
 
 def test_the_newest_messages_are_in_sight_and_older_ones_load_upwards(
-    server: Server, client: Client, console: Open
+    server: Server, elsewhere: Elsewhere, console: Open
 ):
-    id = client.begin("Long", *(f"Line {number}" for number in range(100)))
+    id = elsewhere.begin("Long", *(f"Line {number}" for number in range(100)))
     for start in range(100, 300, 100):
         batch = [{"role": "user", "content": f"Line {n}"} for n in range(start, start + 100)]
-        client.post(f"conversations/{id}/messages", batch)
+        elsewhere.post(f"conversations/{id}/messages", batch)
     page = console(at(server, id))
     expect(page.get_by_text("Line 299", exact=True)).to_be_in_viewport()
     assert page.get_by_text("Line 100", exact=True).count() == 0
@@ -250,29 +250,31 @@ def test_the_newest_messages_are_in_sight_and_older_ones_load_upwards(
     expect(page.get_by_text("Line 299", exact=True)).to_be_in_viewport()
 
 
-def test_a_title_is_edited_in_place(server: Server, client: Client, console: Open):
-    id = client.begin("Plans")
+def test_a_title_is_edited_in_place(server: Server, elsewhere: Elsewhere, console: Open):
+    id = elsewhere.begin("Plans")
     page = console(at(server, id))
     title = page.get_by_role("textbox", name="Title")
     expect(title).to_have_value("Plans")
     title.fill("Better plans")
     title.press("Enter")
     expect(rows(page).locator(".name")).to_have_text(["Better plans"])
-    assert client.get(f"conversations/{id}")["title"] == "Better plans"
+    assert elsewhere.get(f"conversations/{id}")["title"] == "Better plans"
     title.fill("Not this")
     title.press("Escape")
     expect(title).to_have_value("Better plans")
-    client.patch(f"conversations/{id}", title="By another")
+    elsewhere.patch(f"conversations/{id}", title="By another")
     expect(title).to_have_value("By another")
 
 
-def test_markdown_is_rendered_and_code_can_be_copied(server: Server, client: Client, console: Open):
+def test_markdown_is_rendered_and_code_can_be_copied(
+    server: Server, elsewhere: Elsewhere, console: Open
+):
     text = (
         "# Head\n\nSome *soft* and **loud** `code`, [a link](https://example.com/a_b).\n\n"
         "1. one\n2. two\n   - deep\n\n> said\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n\n"
         "```py\nprint('<b>')\n```\n\n![a cat](https://example.com/cat.png)"
     )
-    id = client.begin("Marks", "Show me", text)
+    id = elsewhere.begin("Marks", "Show me", text)
     page = console(at(server, id), permissions=["clipboard-read", "clipboard-write"])
     answer = page.get_by_role("article").nth(1)
     expect(answer.get_by_role("heading", name="Head")).to_be_visible()
@@ -290,17 +292,17 @@ def test_markdown_is_rendered_and_code_can_be_copied(server: Server, client: Cli
     assert page.evaluate("navigator.clipboard.readText()") == "print('<b>')"
 
 
-def test_parts_calls_and_reasoning_are_folded(server: Server, client: Client, console: Open):
+def test_parts_calls_and_reasoning_are_folded(server: Server, elsewhere: Elsewhere, console: Open):
     parts = [
         {"type": "text", "text": "Look"},
         {"type": "reasoning", "text": "I thought about it"},
         {"type": "tool_call", "id": "1", "name": "weather", "arguments": '{"city": "Rome"}'},
         {"type": "something-new", "value": 1},
     ]
-    id = client.begin("Parts", "Hi")
-    client.post(f"conversations/{id}/messages", {"role": "assistant", "content": parts})
+    id = elsewhere.begin("Parts", "Hi")
+    elsewhere.post(f"conversations/{id}/messages", {"role": "assistant", "content": parts})
     result = {"role": "tool", "content": "Sunny", "metadata": {"tool_call_id": "1"}}
-    client.post(f"conversations/{id}/messages", result)
+    elsewhere.post(f"conversations/{id}/messages", result)
     page = console(at(server, id))
     for name, inside in (
         ("Reasoning", "I thought about it"),
@@ -314,30 +316,31 @@ def test_parts_calls_and_reasoning_are_folded(server: Server, client: Client, co
 
 
 def test_an_answer_that_another_client_writes_grows_live(
-    server: Server, client: Client, console: Open
+    server: Server, elsewhere: Elsewhere, console: Open
 ):
-    id = client.begin("Live", "Count")
+    id = elsewhere.begin("Live", "Count")
     page = console(at(server, id))
     says(page, "Count")
     draft = {"role": "assistant", "content": "One 🦊", "status": "in_progress"}
     path = (
-        f"conversations/{id}/messages/" + client.post(f"conversations/{id}/messages", draft)["id"]
+        f"conversations/{id}/messages/"
+        + elsewhere.post(f"conversations/{id}/messages", draft)["id"]
     )
     says(page, "Count", "One 🦊")
-    client.post(f"{path}/append", {"offset": 5, "delta": ", two"})
+    elsewhere.post(f"{path}/append", {"offset": 5, "delta": ", two"})
     says(page, "Count", "One 🦊, two")
     expect(page.get_by_role("article").last).to_have_attribute("aria-busy", "true")
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
-    client.post(f"{path}/append", {"offset": 10, "delta": ".", "status": "completed"})
+    elsewhere.post(f"{path}/append", {"offset": 10, "delta": ".", "status": "completed"})
     says(page, "Count", "One 🦊, two.")
     expect(page.get_by_role("article").last).to_have_attribute("aria-busy", "false")
     expect(page.locator("#said")).to_have_text("Assistant: One 🦊, two.")
 
 
 def test_versions_of_a_message_are_turned_and_the_choice_stays(
-    server: Server, client: Client, console: Open, model: ModelServer
+    server: Server, elsewhere: Elsewhere, console: Open, model: ModelServer
 ):
-    id = client.begin("Tree", "Question", "First answer")
+    id = elsewhere.begin("Tree", "Question", "First answer")
     page = console(at(server, id))
     answer = page.get_by_role("article").last
     answer.hover()
@@ -354,9 +357,9 @@ def test_versions_of_a_message_are_turned_and_the_choice_stays(
 
 
 def test_a_question_is_edited_and_sent_again(
-    server: Server, client: Client, console: Open, model: ModelServer
+    server: Server, elsewhere: Elsewhere, console: Open, model: ModelServer
 ):
-    id = client.begin("Edit", "Helo", "What?")
+    id = elsewhere.begin("Edit", "Helo", "What?")
     page = console(at(server, id))
     question = page.get_by_role("article").first
     question.hover()
@@ -368,11 +371,13 @@ def test_a_question_is_edited_and_sent_again(
     field.press("Enter")
     says(page, "Hello", "Hello, world")
     expect(question.get_by_text("2/2")).to_be_visible()
-    assert len(client.get(f"conversations/{id}", branch="all")["messages"]) == 4
+    assert len(elsewhere.get(f"conversations/{id}", branch="all")["messages"]) == 4
 
 
-def test_a_message_is_copied_deleted_and_forked(server: Server, client: Client, console: Open):
-    id = client.begin("Three", "One *1*", "Two", "Three")
+def test_a_message_is_copied_deleted_and_forked(
+    server: Server, elsewhere: Elsewhere, console: Open
+):
+    id = elsewhere.begin("Three", "One *1*", "Two", "Three")
     page = console(at(server, id), permissions=["clipboard-read", "clipboard-write"])
     one, two = page.get_by_role("article").nth(0), page.get_by_role("article").nth(1)
     one.hover()
@@ -393,9 +398,9 @@ def test_a_message_is_copied_deleted_and_forked(server: Server, client: Client, 
 
 
 def test_enter_sends_shift_enter_breaks_the_line_and_the_answer_can_be_stopped(
-    server: Server, client: Client, console: Open, model: ModelServer
+    server: Server, elsewhere: Elsewhere, console: Open, model: ModelServer
 ):
-    id = client.begin("Talk")
+    id = elsewhere.begin("Talk")
     model.script = script = Stepwise("Hel", "lo")
     page = console(at(server, id))
     message(page).press_sequentially("Hi")
@@ -409,13 +414,13 @@ def test_enter_sends_shift_enter_breaks_the_line_and_the_answer_can_be_stopped(
     expect(page.get_by_role("button", name="Send", exact=True)).to_be_visible()
     expect(message(page)).to_be_focused()
     script.finish()
-    assert client.get(f"conversations/{id}")["messages"][0]["content"] == "Hi\nthere"
+    assert elsewhere.get(f"conversations/{id}")["messages"][0]["content"] == "Hi\nthere"
 
 
 def test_the_first_message_begins_a_conversation(
-    server: Server, client: Client, console: Open, model: ModelServer
+    server: Server, elsewhere: Elsewhere, console: Open, model: ModelServer
 ):
-    client.begin("Old")
+    elsewhere.begin("Old")
     page = console(f"{server.url}/console")
     page.get_by_role("link", name="New conversation").first.click()
     expect(message(page)).to_be_focused()
@@ -428,8 +433,8 @@ def test_the_first_message_begins_a_conversation(
     says(page, "What is new?\nTell me", "Hello, world")
 
 
-def test_a_draft_survives_a_reload(server: Server, client: Client, console: Open):
-    id, other = client.begin("Draft"), client.begin("Other")
+def test_a_draft_survives_a_reload(server: Server, elsewhere: Elsewhere, console: Open):
+    id, other = elsewhere.begin("Draft"), elsewhere.begin("Other")
     page = console(at(server, id))
     message(page).fill("Not sent\nyet")
     page.reload()
@@ -441,9 +446,9 @@ def test_a_draft_survives_a_reload(server: Server, client: Client, console: Open
 
 
 def test_a_model_that_fails_is_asked_again(
-    server: Server, client: Client, console: Open, model: ModelServer
+    server: Server, elsewhere: Elsewhere, console: Open, model: ModelServer
 ):
-    id = client.begin("Failing")
+    id = elsewhere.begin("Failing")
     hello = model.script
     model.script = lambda reply: reply.begin(500).end()
     page = console(at(server, id), may_fail=True)
@@ -453,14 +458,14 @@ def test_a_model_that_fails_is_asked_again(
     model.script = hello
     page.get_by_role("button", name="Retry").click()
     says(page, "Hi", "Hello, world")
-    every = client.get(f"conversations/{id}", branch="all")["messages"]
+    every = elsewhere.get(f"conversations/{id}", branch="all")["messages"]
     assert [each["role"] for each in every].count("user") == 1
 
 
 def test_what_was_sent_without_a_connection_is_stored_once(
-    server: Server, client: Client, console: Open, model: ModelServer
+    server: Server, elsewhere: Elsewhere, console: Open, model: ModelServer
 ):
-    id = client.begin("Offline")
+    id = elsewhere.begin("Offline")
     page = console(at(server, id), may_fail=True)
     page.route("**/api/v1/chat", lambda route: route.abort())
     message(page).fill("Are you there?")
@@ -470,13 +475,13 @@ def test_what_was_sent_without_a_connection_is_stored_once(
     page.reload()
     page.get_by_role("button", name="Retry").click()
     says(page, "Are you there?", "Hello, world")
-    assert len(client.get(f"conversations/{id}")["messages"]) == 2
+    assert len(elsewhere.get(f"conversations/{id}")["messages"]) == 2
 
 
 def test_the_page_goes_on_when_the_server_was_killed_and_is_back(
-    server: Server, client: Client, console: Open, model: ModelServer
+    server: Server, elsewhere: Elsewhere, console: Open, model: ModelServer
 ):
-    id = client.begin("Killed", "Before")
+    id = elsewhere.begin("Killed", "Before")
     page = console(at(server, id), may_fail=True)
     says(page, "Before")
     server.kill()
@@ -488,7 +493,7 @@ def test_the_page_goes_on_when_the_server_was_killed_and_is_back(
     expect(page.get_by_text("No connection to the server")).to_be_hidden()
     page.get_by_role("button", name="Retry").click()
     says(page, "Before", "Hello?", "Hello, world")
-    client.begin("After")
+    elsewhere.begin("After")
     expect(rows(page).locator(".name")).to_have_text(["After", "Killed"])
 
 
@@ -496,9 +501,9 @@ def test_the_page_goes_on_when_the_server_was_killed_and_is_back(
 
 
 def test_a_conversation_is_renamed_pinned_tagged_archived_and_forked_by_its_menu(
-    server: Server, client: Client, console: Open
+    server: Server, elsewhere: Elsewhere, console: Open
 ):
-    id = client.begin("Menu", "Hello")
+    id = elsewhere.begin("Menu", "Hello")
     page = console(at(server, id))
     choose(page, "Rename")
     page.keyboard.type("Renamed")
@@ -518,12 +523,33 @@ def test_a_conversation_is_renamed_pinned_tagged_archived_and_forked_by_its_menu
     expect(rows(page)).to_have_count(1)
     choose(page, "Fork")
     expect(rows(page)).to_have_count(2)
-    kept = client.get(f"conversations/{id}")
+    kept = elsewhere.get(f"conversations/{id}")
     assert (kept["title"], kept["tags"]) == ("Renamed", ["one", "two"])
 
 
-def test_a_deletion_is_undone_and_the_trash_restores(server: Server, client: Client, console: Open):
-    id = client.begin("Deleted", "Hello")
+@pytest.mark.parametrize(
+    ("item", "name", "begins"),
+    [
+        ("Export as Markdown", "Plans for Köln.md", "# Plans for Köln"),
+        ("Export as JSON Lines", "Plans for Köln.jsonl", "{"),
+    ],
+)
+def test_a_conversation_is_exported(
+    server: Server, elsewhere: Elsewhere, console: Open, item: str, name: str, begins: str
+):
+    page = console(at(server, elsewhere.begin("Plans for Köln", "Hello", "World")))
+    with page.expect_download() as download:
+        choose(page, item)
+    assert download.value.suggested_filename == name
+    text = download.value.path().read_text()
+    assert text.startswith(begins)
+    assert "World" in text
+
+
+def test_a_deletion_is_undone_and_the_trash_restores(
+    server: Server, elsewhere: Elsewhere, console: Open
+):
+    id = elsewhere.begin("Deleted", "Hello")
     page = console(at(server, id))
     says(page, "Hello")
     choose(page, "Delete")
@@ -535,14 +561,16 @@ def test_a_deletion_is_undone_and_the_trash_restores(server: Server, client: Cli
     page.get_by_role("button", name="Trash").click()
     page.get_by_role("button", name="Restore Deleted").click()
     says(page, "Hello")
-    assert client.get(f"conversations/{id}")["title"] == "Deleted"
+    assert elsewhere.get(f"conversations/{id}")["title"] == "Deleted"
 
 
 # The address, the keyboard
 
 
-def test_reload_back_and_a_copied_link_show_the_same(server: Server, client: Client, console: Open):
-    one, two = client.begin("One", "First"), client.begin("Two", "Second")
+def test_reload_back_and_a_copied_link_show_the_same(
+    server: Server, elsewhere: Elsewhere, console: Open
+):
+    one, two = elsewhere.begin("One", "First"), elsewhere.begin("Two", "Second")
     page = console(f"{server.url}/console")
     page.get_by_role("link", name=re.compile("^One")).click()
     says(page, "First")
@@ -567,10 +595,10 @@ def test_a_conversation_that_is_not_there_says_what_to_do(server: Server, consol
 
 
 def test_everything_works_by_keyboard(
-    server: Server, client: Client, console: Open, model: ModelServer
+    server: Server, elsewhere: Elsewhere, console: Open, model: ModelServer
 ):
-    client.begin("Alpha", "The first")
-    client.begin("Beta", "The second")
+    elsewhere.begin("Alpha", "The first")
+    elsewhere.begin("Beta", "The second")
     page = console(f"{server.url}/console")
     expect(rows(page)).to_have_count(2)
     page.keyboard.press("j")

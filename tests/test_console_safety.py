@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .support.console import AXE, Client, at, shoot, violations
+from .support.console import AXE, Elsewhere, at, shoot, violations
 from .support.processes import Server
 from .support.world import PROJECT
 
@@ -46,9 +46,9 @@ def server(console_server: Server) -> Server:
     return console_server
 
 
-def test_hostile_texts_stay_text(server: Server, client: Client, console: Open):
-    id = client.begin("<img src=x onerror=window.hacked=1>", *HOSTILE.values())
-    client.patch(f"conversations/{id}", tags=["<script>window.hacked=1</script>", "\u202egat"])
+def test_hostile_texts_stay_text(server: Server, elsewhere: Elsewhere, console: Open):
+    id = elsewhere.begin("<img src=x onerror=window.hacked=1>", *HOSTILE.values())
+    elsewhere.patch(f"conversations/{id}", tags=["<script>window.hacked=1</script>", "\u202egat"])
     page = console(at(server, id), permissions=["clipboard-read", "clipboard-write"])
     expect(page.get_by_role("article")).to_have_count(len(HOSTILE))
     assert page.locator("#page :is(script, img, iframe, object, embed, style, base)").count() == 0
@@ -68,9 +68,9 @@ def test_hostile_texts_stay_text(server: Server, client: Client, console: Open):
 
 @pytest.mark.parametrize("width", [360, 1280])
 def test_no_text_makes_the_page_wider_than_the_screen(
-    server: Server, client: Client, console: Open, width: int
+    server: Server, elsewhere: Elsewhere, console: Open, width: int
 ):
-    id = client.begin("w" * 255, *HOSTILE.values(), tags=["t" * 64, "u" * 64])
+    id = elsewhere.begin("w" * 255, *HOSTILE.values(), tags=["t" * 64, "u" * 64])
     page = console(at(server, id), width=width)
     expect(page.get_by_role("article")).to_have_count(len(HOSTILE))
     for box in ("html", "main", "main .scroll", ".messages"):
@@ -80,9 +80,9 @@ def test_no_text_makes_the_page_wider_than_the_screen(
 
 @pytest.mark.parametrize("letter", ["*", "_", "[", "`", "~", ">", "|", "![", "<", "\\", "- "])
 def test_a_text_of_nothing_but_marks_takes_no_time(
-    server: Server, client: Client, console: Open, letter: str
+    server: Server, elsewhere: Elsewhere, console: Open, letter: str
 ):
-    id = client.begin("Marks", letter * (20_000 // len(letter)))
+    id = elsewhere.begin("Marks", letter * (20_000 // len(letter)))
     page = console(at(server, id))
     expect(page.get_by_role("article")).to_have_count(1)
     longest = page.evaluate(
@@ -143,21 +143,21 @@ LOOKS = {
 }
 
 
-def furnish(client: Client) -> None:
+def furnish(elsewhere: Elsewhere) -> None:
     for number in range(12):
-        client.begin(f"Conversation {number}", "Where is it?", tags=["work"] * (number % 3 == 0))
-    removed = client.begin("Removed")
-    client.delete(f"conversations/{removed}")
-    id = client.begin("Everything there is", *EVERYTHING, tags=["example", "العربية"])
-    question = client.get(f"conversations/{id}")["messages"][0]["id"]
+        elsewhere.begin(f"Conversation {number}", "Where is it?", tags=["work"] * (number % 3 == 0))
+    removed = elsewhere.begin("Removed")
+    elsewhere.delete(f"conversations/{removed}")
+    id = elsewhere.begin("Everything there is", *EVERYTHING, tags=["example", "العربية"])
+    question = elsewhere.get(f"conversations/{id}")["messages"][0]["id"]
     draft = {"role": "assistant", "content": "Another answer", "parent_id": question}
-    client.post(f"conversations/{id}/messages", draft)
+    elsewhere.post(f"conversations/{id}/messages", draft)
     parts = [
         {"type": "reasoning", "text": "Thinking"},
         {"type": "tool_call", "id": "1", "name": "find", "arguments": "{}"},
         {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}},
     ]
-    client.post(
+    elsewhere.post(
         f"conversations/{id}/messages",
         [
             {"role": "user", "content": "And here?"},
@@ -166,20 +166,20 @@ def furnish(client: Client) -> None:
             *({"role": ("user", "assistant")[n % 2], "content": EVERYTHING[n]} for n in range(4)),
         ],
     )
-    client.patch(f"conversations/{id}", is_pinned=True)
+    elsewhere.patch(f"conversations/{id}", is_pinned=True)
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="make js installs axe")
 @pytest.mark.parametrize("look", LOOKS)
 def test_axe_finds_no_violation_in_any_state(
-    server: Server, client: Client, console: Open, look: str
+    server: Server, elsewhere: Elsewhere, console: Open, look: str
 ):
     """axe needs to make markup, which the page's own policy forbids."""
     page = console(f"{server.url}/console", **LOOKS[look], bypass_csp=True, may_fail=True)
     expect(page.get_by_role("heading", name="Nothing has been said yet")).to_be_visible()
     shoot(page, f"{look}-nothing")
     assert violations(page) == []
-    furnish(client)
+    furnish(elsewhere)
     for state, reach in STATES.items():
         page.goto("about:blank")
         page.goto(f"{server.url}/console")
@@ -201,10 +201,12 @@ def test_signing_in_has_no_violation(closed_server: Server, console: Open, schem
     shoot(page, f"{scheme}-sign-in")
 
 
-def test_motion_is_reduced_for_those_who_ask_for_it(server: Server, client: Client, console: Open):
-    id = client.begin("Still", "Count")
+def test_motion_is_reduced_for_those_who_ask_for_it(
+    server: Server, elsewhere: Elsewhere, console: Open
+):
+    id = elsewhere.begin("Still", "Count")
     draft = {"role": "assistant", "content": "One", "status": "in_progress"}
-    client.post(f"conversations/{id}/messages", draft)
+    elsewhere.post(f"conversations/{id}/messages", draft)
     for motion, names in (("reduce", {"none"}), ("no-preference", {"breathe"})):
         page = console(at(server, id), reduced_motion=motion)
         expect(page.get_by_text("Writing")).to_be_visible()
@@ -212,8 +214,8 @@ def test_motion_is_reduced_for_those_who_ask_for_it(server: Server, client: Clie
         assert {page.evaluate(name)} == names
 
 
-def test_text_runs_in_its_own_direction(server: Server, client: Client, console: Open):
-    id = client.begin("שלום", *EVERYTHING[2:])
+def test_text_runs_in_its_own_direction(server: Server, elsewhere: Elsewhere, console: Open):
+    id = elsewhere.begin("שלום", *EVERYTHING[2:])
     page = console(at(server, id))
     expect(page.get_by_role("article")).to_have_count(2)
     direction = "(element) => getComputedStyle(element).direction"
@@ -223,13 +225,15 @@ def test_text_runs_in_its_own_direction(server: Server, client: Client, console:
     assert page.get_by_role("article").first.locator("code").evaluate(direction) == "ltr"
 
 
-def test_what_was_deleted_elsewhere_is_gone_here(server: Server, client: Client, console: Open):
-    id = client.begin("Shared", "One", "Two")
+def test_what_was_deleted_elsewhere_is_gone_here(
+    server: Server, elsewhere: Elsewhere, console: Open
+):
+    id = elsewhere.begin("Shared", "One", "Two")
     page = console(at(server, id), may_fail=True)
     expect(page.get_by_role("article")).to_have_count(2)
-    last = client.get(f"conversations/{id}")["last_message_id"]
-    client.delete(f"conversations/{id}/messages/{last}")
+    last = elsewhere.get(f"conversations/{id}")["last_message_id"]
+    elsewhere.delete(f"conversations/{id}/messages/{last}")
     expect(page.get_by_role("article")).to_have_count(1)
-    client.delete(f"conversations/{id}")
+    elsewhere.delete(f"conversations/{id}")
     expect(page.get_by_role("alert")).to_contain_text("This conversation is not here")
-    assert client.get("trash", project_id=PROJECT)["conversations"][0]["id"] == id
+    assert elsewhere.get("trash", project_id=PROJECT)["conversations"][0]["id"] == id

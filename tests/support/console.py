@@ -111,7 +111,7 @@ def shoot(page: Any, name: str) -> None:
     page.screenshot(path=SHOTS / f"{name}.png")
 
 
-class Client:
+class Elsewhere:
     """A client of the API, beside the page."""
 
     def __init__(self, server: Server) -> None:
@@ -166,11 +166,11 @@ def closed_server(url: str, key: str) -> Iterator[Server]:
 
 
 @pytest.fixture
-def client(console_server: Server) -> Iterator[Client]:
+def elsewhere(console_server: Server) -> Iterator[Elsewhere]:
     """Somebody else who uses the API of the same server."""
-    client = Client(console_server)
-    yield client
-    client.close()
+    elsewhere = Elsewhere(console_server)
+    yield elsewhere
+    elsewhere.close()
 
 
 @pytest.fixture(scope="session")

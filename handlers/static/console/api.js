@@ -133,11 +133,13 @@ export async function conversation(id, signal) {
   return { conversation: await bodyOf(response), position }
 }
 
-/** The text of a file, and its name. */
+/** A file, with its text and its name. */
 export async function file(path, query) {
   const response = await send("GET", path, { query })
-  const named = /filename\*?=(?:UTF-8'')?"?([^";]+)/i.exec(response.headers.get("Content-Disposition") ?? "")
-  return { text: await response.text(), type: response.headers.get("Content-Type"), name: named?.[1] }
+  const told = response.headers.get("Content-Disposition") ?? ""
+  const encoded = /filename\*=UTF-8''([^;]+)/.exec(told)
+  const name = encoded ? decodeURIComponent(encoded[1]) : /filename="([^"]+)"/.exec(told)?.[1]
+  return new File([await response.blob()], name ?? "conversation")
 }
 
 /** The events of one response, as they come. (An EventSource cannot send a key.) */

@@ -536,12 +536,10 @@ class Conversation extends HTMLElement {
   }
 
   async export(format) {
-    const suffix = format === "markdown" ? "md" : format
-    const found = await this.#try(() => api.file(`${this.#address}/export`, { format }))
-    if (!found) return
-    const url = URL.createObjectURL(new Blob([found.text], { type: found.type }))
-    const name = found.name ? decodeURIComponent(found.name) : `${this.#conversation.title ?? "conversation"}.${suffix}`
-    h("a", { href: url, download: name }).click()
+    const file = await this.#try(() => api.file(`${this.#address}/export`, { format }))
+    if (!file) return
+    const url = URL.createObjectURL(file)
+    h("a", { href: url, download: file.name }).click()
     setTimeout(() => URL.revokeObjectURL(url), 1000)
   }
 
