@@ -43,7 +43,7 @@ test: $(READY)  ## run all tests but those that take long or need a system packa
 
 check: test check-rest  ## run the whole gate, as CI does
 
-check-rest: lint types docs package $(JS)/ready  # the part of the gate that `test` leaves out
+check-rest: lint types docs package $(JS)/ready  # the part that `test` leaves out; it writes build/shots/
 	$(BIN)/pytest -m system
 
 # npm has certificates of its own. A machine behind a proxy has further ones.
@@ -70,8 +70,9 @@ types: $(READY)
 docs: $(READY)  ## check that the generated parts of README are up to date
 	$(BIN)/cog -P --check --check-fail-msg "Run: make readme" -r README.md
 
-readme: $(READY)  ## write the generated parts of README
+readme: $(READY)  ## write the generated parts of README, and the examples of the document
 	$(BIN)/cog -P -r README.md
+	$(BIN)/python -m tests.support.examples
 
 package: $(READY)  ## write build/deployment.zip and its templates (STAGE=prod, efs or postgres)
 	$(BIN)/python -m deploy.package --stage $(STAGE)
