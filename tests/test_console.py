@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from .support.console import Elsewhere, at
+from .support.console import Elsewhere, at, shoot
 from .support.model_server import ModelServer, Stepwise
 from .support.processes import Server
 from .support.world import OTHER_PROJECT, PROJECT
@@ -592,6 +592,35 @@ def test_a_conversation_that_is_not_there_says_what_to_do(server: Server, consol
     expect(page.get_by_role("alert")).to_contain_text("This conversation is not here")
     page.get_by_role("link", name="All conversations").click()
     expect(page.get_by_role("heading", name="Nothing has been said yet")).to_be_visible()
+
+
+def test_loading_and_failing_have_looks_of_their_own(
+    server: Server, elsewhere: Elsewhere, console: Open
+):
+    id = elsewhere.begin("Slow", "Hello")
+    page = console(f"{server.url}/console", may_fail=True)
+    expect(rows(page)).to_have_count(1)
+    failure = {"title": "Internal error", "detail": "Report this instance's id.", "instance": "i-1"}
+    held: list[Any] = []
+    page.route("**/api/v1/conversations**", held.append)
+    page.route(f"**/api/v1/conversations/{id}?**", held.append)
+    page.goto("about:blank")
+    page.goto(at(server, id))
+    expect(page.get_by_role("main").get_by_text("Loading")).to_be_attached()
+    shoot(page, "loading")
+    while len(held) < 3:
+        page.wait_for_timeout(20)
+    for route in held:
+        route.fulfill(status=500, json=failure)
+    alerts = page.get_by_role("alert")
+    expect(alerts.filter(has_text="Internal error")).to_have_count(2)
+    expect(page.get_by_role("main")).to_contain_text("i-1")
+    shoot(page, "failing")
+    page.unroute_all()
+    for place in (page.get_by_role("main"), page.get_by_role("navigation")):
+        place.get_by_role("button", name="Try again").click()
+    says(page, "Hello")
+    expect(rows(page)).to_have_count(1)
 
 
 def test_everything_works_by_keyboard(

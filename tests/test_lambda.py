@@ -23,6 +23,7 @@ from .support.api_gateway import ApiGateway, Operation, proxy_event
 from .support.clients import Api, assert_problem
 from .support.lambda_runtime import Instance
 from .support.packages import Package
+from .support.pages import files_of
 from .support.world import PROJECT, ROUTES, USER, make_world, name_of, request_for
 
 pytest.importorskip("awslambdaric")
@@ -113,6 +114,16 @@ def test_a_function_writes_nothing_beside_its_code(gateway: Gateway, package: Ca
     api = Api(gateway("sam.json"), {"X-API-Key": key})
     assert api.post("/api/v1/conversations", {"project_id": PROJECT}).status == 201
     assert sorted(task.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["console", "docs"])
+def test_the_zip_serves_a_page_with_all_its_files(gateway: Gateway, name: str):
+    api = Api(gateway("sam.json"))
+    page = api.get(f"/{name}")
+    assert page.headers["content-type"] == "text/html"
+    assert page.headers["content-security-policy"].startswith("default-src 'self'; ")
+    for file in files_of(page):
+        assert api.get(f"/{file}").status == 200, file
 
 
 def test_every_line_of_its_log_is_json_without_key_or_title(gateway: Gateway, key: str):

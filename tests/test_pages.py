@@ -7,18 +7,14 @@ import pytest
 
 from handlers.pages import STATIC, console_page, reference_page
 
-from .support.clients import Answer, Api, assert_problem
+from .support.clients import Api, assert_problem
+from .support.pages import files_of
 
 PAGES = {"console": console_page, "docs": reference_page}
 MAX_FIRST_VIEW = 120_000  # bytes
 LATER = {"example.js", "sign-in.js"}  # which the first view does not load
 
 every_page = pytest.mark.parametrize("name", PAGES)
-
-
-def files_of(answer: Answer) -> list[str]:
-    """The addresses of the files that a page names."""
-    return re.findall(r'(?:href|src)="([^"]+)"', answer.body.decode())
 
 
 @every_page

@@ -2,8 +2,9 @@
 
 import * as api from "./api.js"
 import { h, icon, ICONS, shortTime, sleep, timeElement, toast } from "./dom.js"
+import { Feed } from "./feed.js"
+import { mark, search } from "./search.js"
 
-const PAGE = 50
 const ROW = 56 // pixels, as in console.css
 const BEYOND = 6 // rows above and below those in sight
 const CHANGES = 1000 // in a request
@@ -19,81 +20,6 @@ const FILTERS = {
   Pinned: [{ is_pinned: true }],
   Archived: [{ is_archived: true }],
   Trash: [],
-}
-
-/** A list of the API that is loaded page by page, as far as somebody scrolls. */
-class Feed {
-  items = []
-  isComplete = false
-  #cursor = null
-
-  constructor(query, path = "api/v1/conversations") {
-    this.query = query
-    this.path = path
-  }
-
-  async #page(cursor, signal) {
-    const query = { ...this.query, limit: PAGE, cursor }
-    const { body, cursor: next } = await api.page(this.path, query, signal)
-    return { found: body.conversations, next }
-  }
-
-  async more(signal) {
-    const { found, next } = await this.#page(this.#cursor, signal)
-    const known = new Set(this.items.map(({ id }) => id))
-    this.items.push(...found.filter(({ id }) => !known.has(id)).map(rowOf))
-    this.#cursor = next
-    this.isComplete = next === null
-  }
-
-  /** Bring the beginning up to date. What is behind it did not move. */
-  async refresh(signal) {
-    const { found, next } = await this.#page(null, signal)
-    const head = found.map(rowOf)
-    const fresh = new Set(head.map(({ id }) => id))
-    if (next === null) {
-      this.isComplete = true
-      this.items = head
-    } else this.items = [...head, ...this.items.filter(({ id }) => !fresh.has(id))]
-    this.#cursor ??= next
-    if (next !== null && this.items.length === head.length) {
-      this.#cursor = next
-      this.isComplete = false
-    }
-  }
-
-  matches(conversation) {
-    const { is_archived: isArchived, is_pinned: isPinned, tag, project_id: project } = this.query
-    return (
-      (isArchived === undefined || conversation.is_archived === isArchived) &&
-      (isPinned === undefined || conversation.is_pinned === isPinned) &&
-      conversation.project_id === project &&
-      tag.every((each) => conversation.tags.includes(each))
-    )
-  }
-
-  /** Take a conversation as it is now. Returns whether it is in this list. */
-  apply(conversation) {
-    const at = this.items.findIndex(({ id }) => id === conversation.id)
-    if (this.matches(conversation)) {
-      if (at >= 0) this.items[at] = rowOf(conversation)
-      else {
-        // It came from another list. Where it stands is told by when it was changed, or soon by
-        // the beginning of the list.
-        const before = this.items.findIndex((item, index) => index >= PAGE && item.updated_at < conversation.updated_at)
-        if (before >= 0) this.items.splice(before, 0, rowOf(conversation))
-      }
-    } else if (at >= 0) this.items.splice(at, 1)
-  }
-
-  drop(id) {
-    this.items = this.items.filter((item) => item.id !== id)
-  }
-}
-
-/** What is kept of a conversation. */
-function rowOf({ id, title, updated_at, is_pinned, is_archived, tags, deleted_at }) {
-  return { id, title, updated_at, is_pinned, is_archived, tags, deleted_at }
 }
 
 class SideBar extends HTMLElement {
@@ -556,67 +482,15 @@ class SideBar extends HTMLElement {
 
   // Search
 
-  async #find(text) {
+  #find(text) {
     this.#search.abort()
-    if (!text.trim()) {
-      this.#isSearching = false
-      this.#rows.clear()
-      this.#box.replaceChildren()
-      this.#draw()
-      return
-    }
     this.#search = new AbortController()
-    const { signal } = this.#search
-    this.#isSearching = true
-    const list = h("ul", { class: "found" })
-    const status = h("p", { class: "hint", role: "status" }, "Searching…")
-    const more = h("button", { type: "button", class: "more", hidden: true }, "More")
-    const query = { q: text, project_id: api.session.project, limit: 20 }
-    const look = async (cursor) => {
-      try {
-        const { body, cursor: next } = await api.page("api/v1/search", { ...query, cursor }, signal)
-        if (!cursor) this.#box.replaceChildren(status, list, more)
-        list.append(...body.results.map((result) => this.#result(result)))
-        const count = list.childElementCount
-        status.textContent = count ? `${count}${next ? "+" : ""} found` : "Nothing has all of these words."
-        more.hidden = !next
-        more.onclick = () => look(next)
-      } catch (error) {
-        if (error.name === "AbortError") return
-        status.textContent = error.message
-        this.#box.replaceChildren(status)
-      }
-    }
-    await look()
+    this.#isSearching = text.trim() !== ""
+    if (this.#isSearching) return search(this.#box, text, this.#opened, this.#search.signal)
+    this.#rows.clear()
+    this.#box.replaceChildren()
+    this.#draw()
   }
-
-  #result({ conversation, message, snippet, highlights }) {
-    const address = `#/c/${conversation.id}${message ? `/m/${message.id}` : ""}`
-    const shown = h("span", { class: "snippet", dir: "auto" })
-    // Highlights count code points.
-    const points = [...snippet]
-    let at = 0
-    for (const [start, end] of highlights) {
-      shown.append(points.slice(at, start).join(""), h("mark", {}, points.slice(start, end).join("")))
-      at = end
-    }
-    shown.append(points.slice(at).join(""))
-    const link = h(
-      "a",
-      { href: address },
-      h("span", { class: "name", dir: "auto" }, conversation.title ?? "Untitled"),
-      message && shown,
-      h("span", { class: "about" }, timeElement(message?.created_at ?? conversation.updated_at)),
-    )
-    mark(link, this.#opened)
-    return h("li", {}, link)
-  }
-}
-
-function mark(link, id) {
-  const isOpen = id !== null && link.getAttribute("href").startsWith(`#/c/${id}`)
-  if (isOpen) link.setAttribute("aria-current", "page")
-  else link.removeAttribute("aria-current")
 }
 
 function pinned() {
