@@ -31,6 +31,7 @@ class Conversation extends HTMLElement {
   #drawing = false
   #isAtEnd = true
   #pending = null // what is being sent
+  #isStopped = false // the answer to it
   #lengths = new Map() // code points of what is being written
 
   get conversation() {
@@ -558,6 +559,7 @@ class Conversation extends HTMLElement {
   }
 
   async #stop() {
+    this.#isStopped = true
     await this.#try(() => api.post(`${this.#address}/stop`))
   }
 
@@ -568,6 +570,7 @@ class Conversation extends HTMLElement {
     if (this.#pending && !this.#pending.failed) return
     if (this.#view && body.parent_id === undefined) body.parent_id = this.#view
     this.#pending = { body, failed: null }
+    this.#isStopped = false
     this.#storePending()
     this.#showPending()
     this.#toEnd()
@@ -582,7 +585,9 @@ class Conversation extends HTMLElement {
       }
       this.#settle()
     } catch (error) {
-      this.#fail(error, body)
+      // Who stopped an answer need not be told that it did not come to its end.
+      if (this.#isStopped && error instanceof api.Problem) this.#settle()
+      else this.#fail(error, body)
     }
     this.#draw()
   }
