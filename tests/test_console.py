@@ -603,8 +603,8 @@ def test_loading_and_failing_have_looks_of_their_own(
     expect(rows(page)).to_have_count(1)
     failure = {"title": "Internal error", "detail": "Report this instance's id.", "instance": "i-1"}
     held: list[Any] = []
-    page.route("**/api/v1/conversations**", held.append)
-    page.route(f"**/api/v1/conversations/{id}?**", held.append)
+    page.route("**/api/v1/conversations**", lambda route: held.append(route))
+    page.route(f"**/api/v1/conversations/{id}?**", lambda route: held.append(route))
     page.goto("about:blank")
     page.goto(at(server, id))
     expect(page.get_by_role("main").get_by_text("Loading")).to_be_attached()
@@ -618,10 +618,9 @@ def test_loading_and_failing_have_looks_of_their_own(
     expect(page.get_by_role("main")).to_contain_text("i-1")
     shoot(page, "failing")
     page.unroute_all()
-    for place in (page.get_by_role("main"), page.get_by_role("navigation")):
-        place.get_by_role("button", name="Try again").click()
+    page.get_by_role("main").get_by_role("button", name="Try again").click()
     says(page, "Hello")
-    expect(rows(page)).to_have_count(1)
+    expect(rows(page)).to_have_count(1)  # the side bar tries again by itself
 
 
 def test_everything_works_by_keyboard(

@@ -2,20 +2,10 @@
 
 import * as api from "./api.js"
 import "./conversation.js"
-import { ask, h, show, toast, uuid } from "./dom.js"
+import { h, toast, uuid } from "./dom.js"
 import "./side-bar.js"
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
-const SHORTCUTS = [
-  ["/", "Search"],
-  ["j", "Next conversation"],
-  ["k", "Previous conversation"],
-  ["Enter", "Open the conversation"],
-  ["n", "New conversation"],
-  ["Esc", "Leave a field, a menu or a dialog"],
-  ["?", "This list"],
-]
-
 const body = document.getElementById("page")
 let sideBar = null
 let main = null
@@ -109,6 +99,7 @@ async function awaitFirst() {
 
 async function choose(wanted, projects) {
   if (wanted === "") {
+    const { ask } = await import("./dialogs.js")
     wanted = await ask({
       title: "Another project",
       label: "Project id, a UUID",
@@ -188,16 +179,8 @@ function welcome() {
   )
 }
 
-function showShortcuts() {
-  const rows = SHORTCUTS.map(([key, does]) => h("div", {}, h("dt", {}, h("kbd", {}, key)), h("dd", {}, does)))
-  const dialog = h(
-    "dialog",
-    { "aria-label": "Keyboard shortcuts" },
-    h("h2", {}, "Keyboard shortcuts"),
-    h("dl", {}, ...rows),
-    h("div", { class: "actions" }, h("button", { type: "button", class: "primary", onclick: () => dialog.close() }, "Close")),
-  )
-  show(dialog)
+async function showShortcuts() {
+  ;(await import("./dialogs.js")).showShortcuts()
 }
 
 const KEYS = {

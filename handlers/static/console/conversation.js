@@ -3,9 +3,10 @@
 
 import * as api from "./api.js"
 import "./composer.js"
-import { confirm, h, icon, ICONS, say, toast, uuid } from "./dom.js"
+import { h, icon, ICONS, say, toast, uuid } from "./dom.js"
 import { menuOf } from "./menu.js"
 import { nameOf, textOf } from "./message.js"
+import { Outbox } from "./outbox.js"
 import { Tree } from "./tree.js"
 
 const PAGE = 50 // messages in a request
@@ -30,8 +31,7 @@ class Conversation extends HTMLElement {
   #following = new AbortController()
   #drawing = false
   #isAtEnd = true
-  #pending = null // what is being sent
-  #isStopped = false // the answer to it
+  #outbox = this.#newOutbox("new")
   #lengths = new Map() // code points of what is being written
 
   get conversation() {
@@ -96,7 +96,7 @@ class Conversation extends HTMLElement {
   begin() {
     this.close()
     this.#build()
-    this.#restorePending()
+    if (this.#outbox.restore()) this.#toEnd()
     this.#composer.focusField()
   }
 
@@ -112,7 +112,7 @@ class Conversation extends HTMLElement {
     this.#isComplete = false
     this.#loading = null
     this.#isAtEnd = true
-    this.#pending = null
+    this.#outbox = this.#newOutbox(id ?? "new")
   }
 
   async #load(messageId) {
@@ -134,7 +134,7 @@ class Conversation extends HTMLElement {
         this.#toEnd()
         this.#composer.focusIfFree()
       }
-      this.#restorePending()
+      if (this.#outbox.restore()) this.#toEnd()
       if (!document.hidden) this.#follow()
     } catch (error) {
       if (error.name === "AbortError" || signal.aborted) return
@@ -189,7 +189,7 @@ class Conversation extends HTMLElement {
         h("span", { class: "tags" }),
         this.#id && menuOf(this),
       ),
-      h("div", { class: "scroll" }, h("div", { class: "messages" })),
+      h("div", { class: "scroll" }, h("div", { class: "messages" }), h("div", { class: "sending" })),
       h(
         "button",
         { type: "button", class: "to-end", hidden: true, onclick: () => this.#toEnd() },
@@ -337,7 +337,7 @@ class Conversation extends HTMLElement {
       else this.#list.insertBefore(element, next)
     }
     if (anchor?.isConnected) this.#scroll.scrollTop += anchor.getBoundingClientRect().top - before
-    if (this.#isComplete && !this.#path.length && !this.#pending) this.#hint()
+    if (this.#isComplete && !this.#path.length && this.#outbox.isEmpty) this.#hint()
   }
 
   /** The first message that is in sight. */
@@ -348,7 +348,7 @@ class Conversation extends HTMLElement {
 
   #showState() {
     const growing = this.#path.some((id) => this.#tree.messages.get(id).status === "in_progress")
-    this.#composer.setBusy(growing || (this.#pending !== null && !this.#pending.failed))
+    this.#composer.setBusy(growing || this.#outbox.isBusy)
     const isFar = this.#end < this.#path.length || !this.#isAtEnd
     this.querySelector(".to-end").hidden = !isFar || this.#path.length === 0
   }
@@ -443,7 +443,7 @@ class Conversation extends HTMLElement {
         tree.leaf = data.id
         this.#view = null
       }
-      if (this.#pending && data.client_id === this.#pending.body.client_id) this.#settle()
+      this.#outbox.arrived(data)
       if (data.status === "in_progress") say("The answer begins.")
     } else if (name === "delta") {
       this.#extend(data)
@@ -494,6 +494,7 @@ class Conversation extends HTMLElement {
     } else if (action === "fork") {
       await this.fork(message.id)
     } else if (action === "delete") {
+      const { confirm } = await import("./dialogs.js")
       const text = "It is deleted for good. What follows it stays."
       if (!(await confirm({ title: "Delete this message?", text, action: "Delete message" }))) return
       await this.#try(() => api.remove(`${this.#address}/messages/${message.id}`))
@@ -559,37 +560,38 @@ class Conversation extends HTMLElement {
   }
 
   async #stop() {
-    this.#isStopped = true
+    this.#outbox.stop()
     await this.#try(() => api.post(`${this.#address}/stop`))
   }
 
   // What is said
 
-  /** Ask for an answer. What is not known to have arrived is kept, and can be sent again. */
-  async #send(body) {
-    if (this.#pending && !this.#pending.failed) return
+  #newOutbox(name) {
+    const outbox = new Outbox(name, {
+      ask: (body) => this.#ask(body),
+      changed: () => this.#draw(),
+      offer: (text) => this.#composer.offer(text),
+      place: () => (outbox === this.#outbox ? this.querySelector(".sending") : null),
+      questions: () => (outbox === this.#outbox ? [...this.#tree.messages.values()] : []),
+      sent: () => this.#toEnd(),
+    })
+    return outbox
+  }
+
+  #send(body) {
     if (this.#view && body.parent_id === undefined) body.parent_id = this.#view
-    this.#pending = { body, failed: null }
-    this.#isStopped = false
-    this.#storePending()
-    this.#showPending()
-    this.#toEnd()
-    try {
-      if (!this.#id) await this.#start(body)
-      const id = this.#id
-      const said = await api.post("api/v1/chat", { conversation_id: id, ...body })
-      if (id !== this.#id) return
-      // The events have told it already, unless they are late.
-      for (const message of [said.user_message, said.assistant_message]) {
-        if (!this.#tree.messages.has(message.id)) this.#take({ name: "message", data: message })
-      }
-      this.#settle()
-    } catch (error) {
-      // Who stopped an answer need not be told that it did not come to its end.
-      if (this.#isStopped && error instanceof api.Problem) this.#settle()
-      else this.#fail(error, body)
+    this.#outbox.send(body)
+  }
+
+  async #ask(body) {
+    if (!this.#id) await this.#start(body)
+    const id = this.#id
+    const said = await api.post("api/v1/chat", { conversation_id: id, ...body })
+    if (id !== this.#id) return
+    // The events have told it already, unless they are late.
+    for (const message of [said.user_message, said.assistant_message]) {
+      if (!this.#tree.messages.has(message.id)) this.#take({ name: "message", data: message })
     }
-    this.#draw()
   }
 
   /** Make the conversation that the first message begins. If it is asked for twice, it is made once. */
@@ -604,8 +606,7 @@ class Conversation extends HTMLElement {
     this.#id = made.id
     this.#conversation = made
     this.#isComplete = true
-    this.#storePending()
-    sessionStorage.removeItem("pending:new")
+    this.#outbox.moveTo(made.id)
     history.replaceState(null, "", `#/c/${made.id}`)
     this.querySelector(".title").disabled = false
     this.querySelector(".bar").append(menuOf(this))
@@ -614,66 +615,6 @@ class Conversation extends HTMLElement {
     this.dispatchEvent(new CustomEvent("opened", { bubbles: true, detail: made }))
     this.#position = "0"
     this.#follow()
-  }
-
-  #fail(error, body) {
-    const isQuestion = (message) => message.client_id === body.client_id
-    const question = body.client_id && [...this.#tree.messages.values()].find(isQuestion)
-    // A question that is stored is answered once more, any other one is sent once more.
-    this.#pending = { body: question ? { parent_id: question.id } : body, failed: error }
-    this.#storePending()
-    this.#showPending()
-    say(`It failed: ${error.message}`)
-  }
-
-  #settle() {
-    this.#pending = null
-    this.#storePending()
-    this.querySelector(".pending")?.remove()
-  }
-
-  #storePending() {
-    const name = `pending:${this.#id ?? "new"}`
-    if (this.#pending) sessionStorage.setItem(name, JSON.stringify(this.#pending.body))
-    else sessionStorage.removeItem(name)
-  }
-
-  /** After a reload, what was being sent can be sent again. It is stored once. */
-  #restorePending() {
-    const body = JSON.parse(sessionStorage.getItem(`pending:${this.#id ?? "new"}`) ?? "null")
-    if (!body) return
-    const isStored = [...this.#tree.messages.values()].some(({ client_id: id }) => id === body.client_id)
-    if (isStored || body.client_id === undefined) return this.#storePending()
-    this.#pending = { body, failed: { message: "The page was left before it was sent." } }
-    this.#showPending()
-    this.#toEnd()
-  }
-
-  #showPending() {
-    this.querySelector(".pending")?.remove()
-    const { body, failed } = this.#pending
-    if (body.content === undefined && !failed) return
-    this.#list.querySelector(".hint-block")?.remove()
-    const box = h("div", { class: "pending", role: failed ? "alert" : undefined })
-    if (body.content !== undefined) box.append(h("p", { class: "said", dir: "auto" }, body.content))
-    if (failed) {
-      const again = () => this.#send(body)
-      const drop = () => {
-        this.#settle()
-        if (body.content !== undefined) this.#composer.offer(body.content)
-        this.#draw()
-      }
-      box.append(
-        h("p", { class: "failure" }, failed.message),
-        h(
-          "div",
-          { class: "actions" },
-          h("button", { type: "button", class: "primary", onclick: again }, "Retry"),
-          h("button", { type: "button", onclick: drop }, body.content === undefined ? "Dismiss" : "Edit"),
-        ),
-      )
-    }
-    this.#list.after(box)
   }
 }
 

@@ -1,6 +1,6 @@
 /** What can be done with a conversation. */
 
-import { ask, h, icon, ICONS } from "./dom.js"
+import { h, icon, ICONS } from "./dom.js"
 
 /** A button with a menu that opens below it. */
 export function menuOf(view) {
@@ -83,6 +83,7 @@ function itemsOf(view) {
 }
 
 async function editTags(view) {
+  const { ask } = await import("./dialogs.js")
   const text = await ask({
     title: "Tags",
     label: "Tags, with commas between them",
