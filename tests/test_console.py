@@ -603,8 +603,12 @@ def test_loading_and_failing_have_looks_of_their_own(
     expect(rows(page)).to_have_count(1)
     failure = {"title": "Internal error", "detail": "Report this instance's id.", "instance": "i-1"}
     held: list[Any] = []
-    page.route("**/api/v1/conversations**", lambda route: held.append(route))
-    page.route(f"**/api/v1/conversations/{id}?**", lambda route: held.append(route))
+
+    def hold(route: Any) -> None:
+        held.append(route)
+
+    page.route("**/api/v1/conversations**", hold)
+    page.route(f"**/api/v1/conversations/{id}?**", hold)
     page.goto("about:blank")
     page.goto(at(server, id))
     expect(page.get_by_role("main").get_by_text("Loading")).to_be_attached()
