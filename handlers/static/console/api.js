@@ -23,7 +23,7 @@ export class Problem extends Error {
 /** No answer came. */
 export class Unreachable extends Error {
   constructor() {
-    super("Confab does not answer. The page tries again by itself.")
+    super("There is no connection to the server.")
     this.title = "No connection"
   }
 }

@@ -34,6 +34,7 @@ function showFailure(error) {
 async function signIn(problem) {
   const hadKey = Boolean(api.session.key || api.session.token)
   await import("./sign-in.js")
+  if (document.querySelector("confab-sign-in")) return // several requests were refused
   const view = document.createElement("confab-sign-in")
   body.replaceChildren(h("main", {}, view))
   delete document.body.dataset.view
@@ -87,14 +88,16 @@ function enter(projects) {
 /** In an empty database, go where the first conversation is made. */
 async function awaitFirst() {
   const waiting = new AbortController()
-  await api.followChanges({ wait: 20 }, waiting.signal, ({ changes }) => {
+  const seen = ({ changes }) => {
     const first = changes.find(({ type }) => type === "conversation")?.conversation
     if (!first) return
     waiting.abort()
     const isOurs = first.project_id === api.session.project
     api.keep({ project: first.project_id })
     if (!isOurs) start()
-  })
+  }
+  // What is wrong with the key, say, is told by the request of the list.
+  await api.followChanges({ wait: 20 }, waiting.signal, seen).catch(() => {})
 }
 
 async function choose(wanted, projects) {
@@ -206,9 +209,7 @@ document.addEventListener("keydown", (event) => {
 })
 
 document.addEventListener("shortcuts", showShortcuts)
-document.addEventListener("refused", ({ detail }) => {
-  if (!document.querySelector("confab-sign-in")) signIn(detail)
-})
+document.addEventListener("refused", ({ detail }) => signIn(detail))
 
 const banner = document.getElementById("offline")
 document.addEventListener("reachable", ({ detail: isReachable }) => {

@@ -123,7 +123,7 @@ function elementOf(block, level, depth) {
     case "rule":
       return h("hr")
     case "quote":
-      return h("blockquote", { dir: "auto" }, ...within(lines.map((line) => line.replace(QUOTE, "")), level, depth))
+      return quoteOf(within(lines.map((line) => line.replace(QUOTE, "")), level, depth))
     case "list":
       return listOf(lines, level, depth)
     case "table":
@@ -135,6 +135,12 @@ function elementOf(block, level, depth) {
 
 function within(lines, level, depth) {
   return parse(lines).map((block) => elementOf(block, Math.min(level + 1, 6), depth + 1))
+}
+
+/** Its direction is that of its text, which `auto` does not see in elements with a `dir` of their own. */
+function quoteOf(blocks) {
+  for (const block of blocks) if (block.localName === "p") block.removeAttribute("dir")
+  return h("blockquote", { dir: "auto" }, ...blocks)
 }
 
 export function codeOf(text, language = "") {
@@ -187,14 +193,14 @@ function tableOf([head, divider, ...rows]) {
   const sides = cellsOf(divider).map((cell) =>
     cell.endsWith(":") ? (cell.startsWith(":") ? "center" : "end") : null,
   )
-  const cell = (name, text, column) => withInline(h(name, { dir: "auto", class: sides[column] }), text)
+  const cell = (name, text, column) => withInline(h(name, { class: sides[column] }), text)
   const columns = cellsOf(head)
   return h(
     "div",
     { class: "table", tabindex: "0" },
     h(
       "table",
-      {},
+      { dir: "auto" },
       h("thead", {}, h("tr", {}, ...columns.map((text, column) => cell("th", text, column)))),
       h(
         "tbody",
