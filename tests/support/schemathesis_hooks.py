@@ -31,6 +31,7 @@ REFUSALS = (
     "messageId must name a message of this chat",
     "Send a project_id, or a key of one project",
     "There is nothing to answer",
+    "has been deleted: make a new client_id",
     "is not stored, or not any more",  # a response: no link leads to a body
     "conversation and previous_response_id cannot be combined",
     "must not contain the NUL character",  # in an item, however deep
