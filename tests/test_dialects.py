@@ -8,7 +8,7 @@ from openai import OpenAI
 from db import api_keys
 from db.engine.database import database
 
-from .support.clients import Api
+from .support.clients import Api, assert_problem
 from .support.model_server import ModelServer, Reply
 from .support.openai_clients import (
     WEATHER,
@@ -150,3 +150,9 @@ def test_calls_of_the_chat_are_told_by_responses(
     told = model.asked[-1].body["messages"]
     assert [each["role"] for each in told] == ["user", "assistant", "tool"]
     assert told[1]["tool_calls"][0]["id"] == told[2]["tool_call_id"] == "call_1"
+
+
+@pytest.mark.parametrize("type", [None, 7, []])
+def test_an_item_whose_type_is_no_text_is_refused(api: Api, type: object):
+    item = {"type": type, "role": "user", "content": "Hello"}
+    assert_problem(api.post("/v1/conversations", {"items": [item]}), 422, "invalid")

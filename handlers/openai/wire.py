@@ -190,7 +190,7 @@ class _Other(_ItemOfType):
 def _tag_of(item: Any) -> str:
     """The tags cannot be keys of an item: so a place in it is told without them."""
     fields = item if isinstance(item, Mapping) else {}
-    kind = fields.get("type") or ("message" if "role" in fields else None)
+    kind = fields.get("type", "message" if "role" in fields else None)
     return f"<{kind}>" if kind in ("message", *_WITH_STATUS) else "<other>"
 
 
