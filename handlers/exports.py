@@ -1,7 +1,7 @@
 """Exports: one conversation as a file."""
 
 import re
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 from chalice.app import Blueprint
@@ -30,7 +30,9 @@ class ExportQuery(Strict):
 
 @routes.route(CONVERSATIONS + "/{conversation_id}/export", methods=["GET"], content_types=ANY)
 @endpoint(media_types=(MARKDOWN, LINES, JSON), sends=("Content-Disposition",), waits_for=SCAN)
-def export_conversation(caller: AnyCaller, conversation_id: Uuid, query: ExportQuery) -> Reply[str]:
+def export_conversation(
+    caller: AnyCaller, conversation_id: Uuid, query: ExportQuery
+) -> Reply[list[dict[str, Any]]]:
     """Export a conversation as a file: Markdown, JSON lines, OpenAI's items, or ChatGPT's JSON.
 
     `python -m db import` reads the last three back.
@@ -41,7 +43,7 @@ def export_conversation(caller: AnyCaller, conversation_id: Uuid, query: ExportQ
     conversation, text = export_one(caller.scope, conversation_id, query.format)
     writer = FORMATS[query.format]
     return Reply(
-        text,
+        text,  # type: ignore[arg-type]  # encoded already
         {"Content-Disposition": attachment(conversation.title, writer.extension)},
         media_type=writer.media_type,
         is_encoded=True,
