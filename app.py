@@ -20,6 +20,7 @@ from handlers import (
     search,
     service,
     streams,
+    tokens,
     trash,
 )
 from handlers.ai_sdk import chat as ai_sdk_chat
@@ -55,6 +56,7 @@ for module in (
     trash,
     search,
     projects,
+    tokens,
     ai_sdk_chat,
     openai_conversations,
     openai_responses,

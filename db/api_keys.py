@@ -1,31 +1,37 @@
 """API keys, stored as SHA-256 digests. The plain key is seen once, when it is made."""
 
-import hashlib
 from typing import Any
 
-from .clock import new_id
+from .clock import new_id, now, plus
+from .credentials import LastUse, digest_of, new_secret
 from .engine.database import query, transaction, transaction_time
 from .engine.prepared import insertion, prepared
 from .errors import KeyNotFound
 from .models import API_KEY_COLUMNS, ApiKey, ApiKeyRow
 
 PREFIX = "confab_"  # lets secret scanners and people recognise a key
+DAY_SECONDS = 86_400
 
 
 @transaction
-def make(project_id: str | None = None, name: str | None = None) -> tuple[str, ApiKeyRow]:
-    """A new key: its plain text, which is stored nowhere, and its row."""
-    # Cold start: 1 ms, and only the command line makes keys.
-    import secrets
-
-    plain = PREFIX + secrets.token_urlsafe(32)
+def make(
+    project_id: str | None = None,
+    name: str | None = None,
+    is_read_only: bool = False,
+    days: float | None = None,
+) -> tuple[str, ApiKeyRow]:
+    """A new key: its plain text, which is stored nowhere, and its row. It expires after `days`."""
+    plain = new_secret(PREFIX)
+    created_at = transaction_time.get()
     row = ApiKeyRow(
         id=new_id(),
-        digest=_digest(plain),
+        digest=digest_of(plain),
         project_id=project_id,
         name=name,
-        created_at=transaction_time.get(),
+        created_at=created_at,
         revoked_at=None,
+        is_read_only=is_read_only,
+        expires_at=None if days is None else plus(created_at, days * DAY_SECONDS),
     )
     _insert(*row)
     return plain, row
@@ -33,10 +39,20 @@ def make(project_id: str | None = None, name: str | None = None) -> tuple[str, A
 
 @query
 def find(plain: str) -> ApiKeyRow | None:
-    """The key's row. None if there is none, or if it was revoked."""
-    row = _by_digest(_digest(plain)).fetchone()
+    """The key's row. None if there is none, or if it was revoked or has expired."""
+    row = _by_digest(digest_of(plain)).fetchone()
     key = ApiKeyRow._make(row) if row else None
-    return key if key and key.revoked_at is None else None
+    return key if key and is_good(key.revoked_at, key.expires_at) else None
+
+
+def is_good(revoked_at: str | None, expires_at: str | None) -> bool:
+    """Whether a key opens anything now."""
+    return revoked_at is None and (expires_at is None or now() < expires_at)
+
+
+def note_use(key: ApiKeyRow) -> None:
+    """Remember that the key was used, to the hour."""
+    _last_use.note(key.id, key.used_at)
 
 
 @query
@@ -47,14 +63,13 @@ def list_all() -> list[ApiKeyRow]:
 
 @transaction
 def revoke(id: str) -> None:
-    """From now on the key opens nothing. Revoking it twice is fine. Raises KeyNotFound."""
+    """From now on the key opens nothing, nor do the tokens that were made with it.
+
+    Revoking it twice is fine. Raises KeyNotFound.
+    """
     if _by_id(id).fetchone() is None:
         raise KeyNotFound(f"There is no key {id}: see list-keys.")
     _revoke(id, transaction_time.get())
-
-
-def _digest(plain: str) -> str:
-    return hashlib.sha256(plain.encode()).hexdigest()
 
 
 _insert = insertion(ApiKey, ApiKeyRow._fields)
@@ -82,3 +97,12 @@ def _all() -> Any:
 def _revoke(id: Any, revoked_at: Any) -> Any:
     """A key that was revoked before keeps its time."""
     return ApiKey.update(revoked_at=revoked_at).where(ApiKey.id == id, ApiKey.revoked_at.is_null())
+
+
+@prepared
+def _set_used(id: Any, used_at: Any) -> Any:
+    """When a key was last used."""
+    return ApiKey.update(used_at=used_at).where(ApiKey.id == id)
+
+
+_last_use = LastUse(_set_used)

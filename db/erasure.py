@@ -16,6 +16,7 @@ from . import (
     search_index,
     streams,
     tombstones,
+    user_tokens,
 )
 from .clock import now
 from .engine.database import database, snapshot, transaction
@@ -43,6 +44,7 @@ class Receipt(NamedTuple):
     messages: int
     stored_answers: int  # to requests with an Idempotency-Key, and those in no conversation
     tombstones: int
+    tokens: int
     held: list[str]  # the conversations that a legal hold keeps
     erased_at: str
     sha256: str
@@ -81,6 +83,7 @@ def erase(user_id: str, project_id: str | None, progress: Callable[[int, int], o
         messages=count,
         stored_answers=answers + kept_answers.forget(user_id, project_id),
         tombstones=len(purged),
+        tokens=user_tokens.revoke_all(user_id, project_id),
         held=held,
         erased_at=now(),
         sha256=digest,

@@ -496,6 +496,9 @@ class ApiKeyRow(NamedTuple):
     name: str | None
     created_at: str
     revoked_at: str | None
+    is_read_only: bool = False
+    expires_at: str | None = None
+    used_at: str | None = None  # rather exact: see `api_keys`
 
 
 class ApiKey(Model):
@@ -506,6 +509,9 @@ class ApiKey(Model):
     name = TextField(null=True)
     created_at = TextField()
     revoked_at = TextField(null=True)
+    is_read_only = BooleanField(constraints=[SQL("DEFAULT FALSE")])
+    expires_at = TextField(null=True)
+    used_at = TextField(null=True)
 
     class Meta:
         database = database
@@ -535,6 +541,36 @@ class KeptAnswer(Model):
         legacy_table_names = False
         without_rowid = True
         indexes = ((("user_id",), False), (("created_at",), False))
+
+
+class UserTokenRow(NamedTuple):
+    """A user's token without the token itself, which is not stored."""
+
+    id: str
+    digest: str
+    key_id: str | None  # that it was made with; None: by the command line
+    project_id: str | None  # None: all projects
+    user_id: str
+    created_at: str
+    expires_at: str
+    used_at: str | None
+
+
+class UserToken(Model):
+    id = TextField(primary_key=True)
+    digest = TextField(unique=True)  # as a key's
+    key_id = TextField(null=True)
+    project_id = TextField(null=True)
+    user_id = TextField()
+    created_at = TextField()
+    expires_at = TextField()
+    used_at = TextField(null=True)
+
+    class Meta:
+        database = database
+        legacy_table_names = False
+        without_rowid = True
+        indexes = ((("user_id",), False), (("expires_at",), False))
 
 
 class IdempotencyKey(Model):
@@ -596,7 +632,7 @@ class SearchProgress(Model):
 # In the order in which they refer to each other.
 MODELS: tuple[type[Model], ...] = (
     *(Conversation, Tombstone, Tag, Message, ClientId, Event, Stream),
-    *(ApiKey, KeptAnswer, IdempotencyKey, Imported),
+    *(ApiKey, UserToken, KeptAnswer, IdempotencyKey, Imported),
 )
 # They are made of the rows of the others, so nobody has to copy them.
 DERIVED_MODELS: tuple[type[Model], ...] = (SearchDocument, SearchProgress)
@@ -615,3 +651,4 @@ STREAM_COLUMNS = _columns(Stream, StreamRow)
 API_KEY_COLUMNS = _columns(ApiKey, ApiKeyRow)
 KEPT_ANSWER_COLUMNS = _columns(KeptAnswer, KeptAnswerRow)
 IMPORTED_COLUMNS = _columns(Imported, ImportedRow)
+USER_TOKEN_COLUMNS = _columns(UserToken, UserTokenRow)

@@ -25,7 +25,7 @@ from db.engine.database import WouldWait, database, keeps_connection, may_wait, 
 from db.engine.notices import listen, unlisten
 from db.errors import Unavailable
 from handlers.http.aside import is_working
-from handlers.http.endpoint import MODEL, NEWS, SCAN
+from handlers.http.endpoint import MODEL, NEWS, SAFE_METHODS, SCAN
 from handlers.http.logs import log
 
 from .connection import Connection
@@ -46,7 +46,6 @@ SCANNING_THREADS = 2  # at most, for requests that take long: more would slow ea
 LOOKING_THREADS = 8  # at most, where a look waits for a database server
 WAITING_THREADS = 256  # at most, that wait for a lock; further requests get a 503
 EXPIRE_SECONDS = 1.0  # between two looks at who is late
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Loop:

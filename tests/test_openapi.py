@@ -11,7 +11,7 @@ from chalice.app import RouteEntry
 
 from app import app
 from db.clock import new_id
-from handlers.http.caller import Bearer, SignedOnUser
+from handlers.http.caller import OpenAICaller, SignedOnUser
 from handlers.http.glossary import WORDS
 from handlers.http.openapi import describe
 from handlers.service import openapi
@@ -128,7 +128,7 @@ def test_the_document_has_every_parameter(route: RouteEntry):
     headers = {field.alias for field in of_model.values()}
     if caller := taken.pop("caller", None):
         headers.add("X-User-Id")
-        if caller is Bearer:
+        if caller is OpenAICaller:
             headers.add("OpenAI-Project")
     if route.method == "POST" and not route.view_function.endpoint.is_idempotent:
         headers.add("Idempotency-Key")
@@ -193,7 +193,7 @@ def test_the_document_links_what_was_made_to_what_can_be_asked_about_it(
 @every_route
 def test_the_document_requires_a_key_and_a_user_where_the_route_does(route: RouteEntry):
     caller = parameters_of(route).get("caller")
-    ways = [{"Bearer": []}] * (caller is Bearer) + [{"ApiKey": []}] * (caller is not None)
+    ways = [{"Bearer": []}] * (caller is OpenAICaller) + [{"ApiKey": []}] * (caller is not None)
     assert operation(route).get("security", []) == ways
     required = {p["name"] for p in operation(route)["parameters"] if p["required"]}
     assert ("X-User-Id" in required) == (caller is SignedOnUser)

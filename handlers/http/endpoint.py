@@ -31,6 +31,7 @@ from .idempotency import claim_of, respond_once
 from .problems import (
     MALFORMED,
     PAYLOAD_TOO_LARGE,
+    READ_ONLY,
     UNSUPPORTED_MEDIA_TYPE,
     Kind,
     Problem,
@@ -48,6 +49,7 @@ JSON = "application/json"
 # Dart's and the browser's HTTP clients call a string text/plain.
 JSON_TYPES = frozenset({JSON, "text/json", "text/plain"})
 MAX_BODY_BYTES = 6_000_000  # Lambda's limit, the same everywhere
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # those that change nothing (RFC 9110, 9.2.1)
 # What a request may wait for, or take long for.
 NEWS, MODEL, SCAN = "news", "model", "scan"
 
@@ -179,7 +181,9 @@ class Endpoint:
         # Chalice's Request has the last value of a header, and its test client sends no others.
         refuse_repeated(request.to_original_event().get("multiValueHeaders") or {})
         if self.authentication is not None:
-            arguments["caller"] = authenticate(headers, self.authentication)
+            caller = arguments["caller"] = authenticate(headers, self.authentication)
+            if caller.is_read_only and request.method not in SAFE_METHODS:
+                raise Problem(READ_ONLY, "The API key only reads: send one that may write.")
         if path:
             for name, value in path.items():
                 arguments[name] = _parse(self.path[name], unquote(value), "path", name)

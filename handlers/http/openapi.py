@@ -179,7 +179,7 @@ def _operation(
     operation["security"] = []
     if endpoint.authentication:
         operation["security"].append({"ApiKey": []})
-        if endpoint.authentication.by_bearer:
+        if endpoint.authentication.is_openai:
             operation["security"].insert(0, {"Bearer": []})
         if not (endpoint.authentication.key_always or require_api_key):
             operation["security"].append({})  # nothing is needed
@@ -197,7 +197,7 @@ def _parameters(route: RouteEntry, endpoint: Endpoint) -> Iterator[Json]:
     if endpoint.authentication:
         user = endpoint.authentication.user_always and openapi_schemas.SignedOnUser
         yield from openapi_schemas.parameters("header", user or openapi_schemas.User)
-        if endpoint.authentication.by_bearer:
+        if endpoint.authentication.is_openai:
             yield from openapi_schemas.parameters("header", openapi_schemas.OpenAIProject)
     if _takes_key(route):
         yield from openapi_schemas.parameters("header", openapi_schemas.Retry)
@@ -299,7 +299,7 @@ def _kinds(route: RouteEntry, endpoint: Endpoint) -> Iterator[Kind]:
     yield from (problems.INVALID, problems.INTERNAL, problems.UNAVAILABLE)
     if endpoint.authentication:
         yield problems.UNAUTHENTICATED
-        if endpoint.authentication.by_bearer:
+        if endpoint.authentication.is_openai:
             yield problems.OTHER_PROJECT  # in OpenAI-Project
         if endpoint.authentication.user_always:
             yield problems.NOT_SIGNED_ON

@@ -9,7 +9,7 @@ from db import conversations, lists, messages, transcripts
 from db.lists import Filter
 from db.messages import Draft
 
-from ..http.caller import Bearer, Caller
+from ..http.caller import Caller, OpenAICaller
 from ..http.endpoint import ANY, SCAN, endpoint
 from ..http.headers import NO_PROJECT
 from ..http.problems import HELD
@@ -101,7 +101,7 @@ def project_of(caller: Caller) -> str:
 @routes.route(CONVERSATIONS, methods=["POST"], content_types=ANY)
 @endpoint()
 def create_openai_conversation(
-    caller: Bearer, body: OpenAIConversationCreate | None = None
+    caller: OpenAICaller, body: OpenAIConversationCreate | None = None
 ) -> OpenAIConversation:
     """OpenAI: create a conversation, with its first items."""
     body = body or OpenAIConversationCreate()
@@ -118,7 +118,7 @@ def create_openai_conversation(
 @routes.route(CONVERSATIONS, methods=["GET"], content_types=ANY)
 @endpoint(waits_for=SCAN)
 def list_openai_conversations(
-    caller: Bearer, query: OpenAIConversationListQuery
+    caller: OpenAICaller, query: OpenAIConversationListQuery
 ) -> OpenAIConversationList:
     """OpenAI has no list of conversations. This one is as Azure Foundry's."""
     page = lists.page_for(
@@ -134,7 +134,9 @@ def list_openai_conversations(
 
 @routes.route(ONE, methods=["GET"], content_types=ANY)
 @endpoint()
-def get_openai_conversation(caller: Bearer, conversation_id: ConversationId) -> OpenAIConversation:
+def get_openai_conversation(
+    caller: OpenAICaller, conversation_id: ConversationId
+) -> OpenAIConversation:
     """OpenAI: a conversation, without its items."""
     row, _ = transcripts.read(caller.scope, conversation_id, with_messages=False)
     return OpenAIConversation.of(row)
@@ -143,7 +145,7 @@ def get_openai_conversation(caller: Bearer, conversation_id: ConversationId) -> 
 @routes.route(ONE, methods=["POST"], content_types=ANY)
 @endpoint()
 def update_openai_conversation(
-    caller: Bearer, conversation_id: ConversationId, body: OpenAIConversationUpdate
+    caller: OpenAICaller, conversation_id: ConversationId, body: OpenAIConversationUpdate
 ) -> OpenAIConversation:
     """OpenAI: give a conversation other metadata. What is not shown of it stays."""
     pairs = body.metadata or {}
@@ -156,7 +158,7 @@ def update_openai_conversation(
 @routes.route(ONE, methods=["DELETE"], content_types=ANY)
 @endpoint(problems=(HELD,))
 def delete_openai_conversation(
-    caller: Bearer, conversation_id: ConversationId
+    caller: OpenAICaller, conversation_id: ConversationId
 ) -> DeletedConversation:
     """OpenAI: delete a conversation and its items."""
     conversations.remove(caller.scope, conversation_id)
@@ -168,7 +170,7 @@ def delete_openai_conversation(
 @routes.route(ITEMS, methods=["POST"], content_types=ANY)
 @endpoint()
 def create_items(
-    caller: Bearer, conversation_id: ConversationId, query: IncludeQuery, body: ItemsCreate
+    caller: OpenAICaller, conversation_id: ConversationId, query: IncludeQuery, body: ItemsCreate
 ) -> ItemList:
     """OpenAI: append items, all or none."""
     return ItemList.of(messages.append(caller.scope, conversation_id, body.drafts()))
@@ -176,7 +178,9 @@ def create_items(
 
 @routes.route(ITEMS, methods=["GET"], content_types=ANY)
 @endpoint()
-def list_items(caller: Bearer, conversation_id: ConversationId, query: ItemListQuery) -> ItemList:
+def list_items(
+    caller: OpenAICaller, conversation_id: ConversationId, query: ItemListQuery
+) -> ItemList:
     """OpenAI: a page of items of the active branch, newest first or `order=asc`."""
     page = messages.page_for(
         caller.scope,
@@ -192,7 +196,7 @@ def list_items(caller: Bearer, conversation_id: ConversationId, query: ItemListQ
 @routes.route(ITEMS + "/{item_id}", methods=["GET"], content_types=ANY)
 @endpoint()
 def get_item(
-    caller: Bearer, conversation_id: ConversationId, item_id: ItemId, query: IncludeQuery
+    caller: OpenAICaller, conversation_id: ConversationId, item_id: ItemId, query: IncludeQuery
 ) -> ShownItem:
     """OpenAI: an item. If it is being written, it has the text so far."""
     return shown_item(messages.find(caller.scope, conversation_id, item_id))
@@ -201,7 +205,7 @@ def get_item(
 @routes.route(ITEMS + "/{item_id}", methods=["DELETE"], content_types=ANY)
 @endpoint(problems=(HELD,))
 def delete_item(
-    caller: Bearer, conversation_id: ConversationId, item_id: ItemId
+    caller: OpenAICaller, conversation_id: ConversationId, item_id: ItemId
 ) -> OpenAIConversation:
     """OpenAI: delete an item. The answer is its conversation."""
     return OpenAIConversation.of(messages.remove(caller.scope, conversation_id, item_id))

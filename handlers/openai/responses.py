@@ -18,7 +18,7 @@ from db.settings import settings
 
 from ..http import sse
 from ..http.aside import aside
-from ..http.caller import Bearer, Caller
+from ..http.caller import Caller, OpenAICaller
 from ..http.endpoint import ANY, JSON, MODEL, Reply, endpoint
 from ..http.headers import REPLAYED, SHOULD_RETRY
 from ..http.logs import log
@@ -69,7 +69,7 @@ NO_HEADERS: Mapping[str, str] = {}
     waits_for=MODEL,
 )
 def create_response(
-    caller: Bearer, body: ResponseCreate, claim: Claim | None = None
+    caller: OpenAICaller, body: ResponseCreate, claim: Claim | None = None
 ) -> Reply[ModelResponse]:
     """OpenAI: ask the model, in a conversation or without one.
 
