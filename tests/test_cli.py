@@ -112,7 +112,7 @@ def test_the_list_of_keys_shows_neither_keys_nor_digests():
     api_keys.revoke(old.id)
     listed = succeed("list-keys")
     header, first, second = (line.split() for line in listed.splitlines())
-    assert header == ["ID", "PROJECT", "NAME", "CREATED", "REVOKED"]
+    assert header == ["ID", "PROJECT", "NAME", "CREATED", "LAST", "USED", "EXPIRES", "REVOKED"]
     assert first == [web.id, PROJECT, "web", web.created_at]
     assert second == [old.id, "all", old.created_at, api_keys.list_all()[1].revoked_at]
     assert plain not in listed

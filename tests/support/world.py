@@ -93,6 +93,7 @@ BODIES: dict[str, Callable[[World], Any]] = {
         "metadata": {"topic": "What it is about"},
     },
     "create_items": lambda world: {"items": [{"role": "user", "content": "Hello"}]},
+    "create_token": lambda world: {"user_id": USER},
     "create_response": lambda world: {"conversation": world.conversation_id, "input": "Hello"},
 }
 # Routes whose conversation has to be in the trash.
@@ -107,6 +108,7 @@ QUERIES: dict[str, Callable[[World], dict[str, Any]]] = {
     "list_changes": lambda world: {"project_id": world.project_id},
     "search_messages": lambda world: {"q": SECRET, "project_id": world.project_id},
     "list_trash": lambda world: {"project_id": world.project_id},
+    "end_tokens": lambda world: {"user_id": USER},
 }
 
 
@@ -135,10 +137,17 @@ def request_for(route: RouteEntry, world: World) -> Request:
 
 
 def dump() -> dict[str, list[Any]]:
-    """Return all rows of all tables."""
+    """Return all rows of all tables, but for when a key or a token was last used."""
+
+    def columns(table: str) -> str:
+        names = [column.name for column in database.get_columns(table) if column.name != "used_at"]
+        return ", ".join(f'"{name}"' for name in names)
+
     with database.connection_context():
         return {
-            table: database.execute_sql(f'SELECT * FROM "{table}" ORDER BY 1, 2').fetchall()
+            table: database.execute_sql(
+                f'SELECT {columns(table)} FROM "{table}" ORDER BY 1, 2'
+            ).fetchall()
             for table in database.get_tables()
             if not table.startswith("search_")  # derived
         }
