@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from .clock import ago, now
-from .engine.database import WouldWait, may_wait, statement
+from .engine.database import DRIVER_ERRORS, WouldWait, database, may_wait
 from .errors import Unavailable
 
 USED_SECONDS = 3600  # to which it is known when a secret was used
@@ -35,7 +35,7 @@ class LastUse:
 
     def __init__(self, store: Callable[[str, str], object]) -> None:
         """`store` writes the time of a secret, by its id."""
-        self._store = statement(store)
+        self._store = store
         self._tried_at: dict[str, float] = {}  # by id
 
     def note(self, id: str, used_at: str | None) -> None:
@@ -50,7 +50,8 @@ class LastUse:
         self._tried_at[id] = moment
         token = may_wait.set(False)
         try:
-            with suppress(Unavailable, WouldWait):  # another request tells it
-                self._store(id, now())
+            # Another request may tell it. No chores come along: who only looks changes nothing.
+            with suppress(Unavailable, WouldWait, *DRIVER_ERRORS):
+                database.obj.write_one(lambda: self._store(id, now()))
         finally:
             may_wait.reset(token)

@@ -17,7 +17,7 @@ from .http.caller import AnyCaller, Caller, KeyHolder, SignedOnUser
 from .http.cursors import Cursor
 from .http.endpoint import ANY, Reply, endpoint
 from .http.headers import REPLAYED
-from .http.problems import CLIENT_ID_REUSED, HELD, MESSAGE_DELETED, OTHER_USER
+from .http.problems import CLIENT_ID_REUSED, HELD, MESSAGE_DELETED
 from .http.types import Cursors, Id, Strict, Text, Timestamp, Title, UserId, Uuid, Uuid7
 from .messages import FinishedMessageCreate, Metadata, Parts, Role, all_or_no_client_ids
 
@@ -237,7 +237,7 @@ def list_project_messages(
 
 
 @routes.route(MESSAGES, methods=["POST"], content_types=ANY)
-@endpoint(status=201, if_known=200, problems=(OTHER_USER, CLIENT_ID_REUSED, MESSAGE_DELETED))
+@endpoint(status=201, if_known=200, problems=(CLIENT_ID_REUSED, MESSAGE_DELETED))
 def append_project_messages(
     caller: KeyHolder, project_id: Text, conversation_id: Uuid7, body: ProjectMessagesCreate
 ) -> Reply[ProjectMessagePage]:

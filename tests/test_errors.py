@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from chalice.app import RouteEntry
 
 from app import app
-from db import conversations, messages, streams
+from db import api_keys, conversations, messages, streams, user_tokens
 from db.clock import new_id
 from db.engine.database import database
 from db.errors import ConversationNotFound, Unavailable
@@ -67,6 +67,18 @@ def scene(
 ) -> Scene:
     api.headers["X-User-Id"] = USER
     return Scene(request.param, api, make_world(), strangers_key, monkeypatch, configure)
+
+
+def make_key(**limits: Any) -> str:
+    plain, _ = api_keys.make(**limits)
+    database.close()
+    return plain
+
+
+def make_token(user_id: str, project_id: str | None) -> str:
+    plain, _ = user_tokens.make(user_id, project_id, 60)
+    database.close()
+    return plain
 
 
 def reuse_a_key(scene: Scene) -> Answer:
@@ -200,7 +212,13 @@ PROVOKE: dict[Kind, Callable[[Scene], Answer]] = {
     ),
     problems.NO_MESSAGE: lambda scene: scene.send(scene.world.without_message),
     problems.NO_PAGE: turn_the_pages_off,
-    problems.OTHER_USER: lambda scene: scene.send_also(user_id="mallory"),
+    problems.OTHER_USER: lambda scene: scene.send_with(
+        X_API_Key=None, Authorization=f"Bearer {make_token(USER, PROJECT)}", X_User_Id="mallory"
+    ),
+    problems.READ_ONLY: lambda scene: scene.send_with(X_API_Key=make_key(is_read_only=True)),
+    problems.KEY_NEEDED: lambda scene: scene.send_with(
+        X_API_Key=None, Authorization=f"Bearer {make_token(USER, PROJECT)}"
+    ),
     problems.HOLD_NOT_ALLOWED: lambda scene: scene.send_also(is_held=True),
     problems.CURSOR_EXPIRED: go_on_after_a_backup_was_restored,
     problems.KEY_TAKEN: send_a_key_that_is_taken,

@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 import pytest
 from chalice.app import RouteEntry
 
-from db import api_keys
+from db import api_keys, user_tokens
 from db.clock import new_id
 from db.engine.database import database
+from db.models import UserToken
 
 from .support.clients import Answer, Api, assert_problem
 from .support.clock import Clock
@@ -75,8 +76,8 @@ OUTSIDERS = {
     "delete_project_conversation": Told("other-project", "conversation-not-found"),
     "list_project_messages": Told("other-project", "conversation-not-found"),
     "append_project_messages": Told("other-project", "conversation-not-found"),
-    # A stranger's key makes and ends tokens for the stranger's own project.
-    "create_token": Told(OWN, "other-user"),
+    "create_token": Told("other-project", "other-user"),
+    # A stranger's key ends tokens for the stranger's own project.
     "end_tokens": Told(NOTHING, "other-user"),
     "create_openai_conversation": Told(OWN, OWN),
     "list_openai_conversations": Told("data", "data"),
@@ -138,7 +139,10 @@ def test_another_projects_key_finds_nothing_and_changes_nothing(
     signed_on = user or ("mallory" if name_of(route) == "list_sso_conversations" else None)
     headers = {"X-API-Key": strangers_key, "X-User-Id": signed_on, "Idempotency-Key": "k"}
     answer = request.send(api, headers=headers)
-    assert_told(answer, OUTSIDERS[name_of(route)].stranger, before)
+    told = OUTSIDERS[name_of(route)].stranger
+    if name_of(route) == "end_tokens" and user == "mallory":
+        told = "other-user"
+    assert_told(answer, told, before)
 
 
 @every_private_route
@@ -235,7 +239,7 @@ def test_an_open_stage_needs_no_key_for_api_v1_but_one_for_projects(
     configure(require_api_key="false")
     request = request_for(route, make_world())
     answer = request.send(api, headers={"X-API-Key": None, "X-User-Id": USER})
-    if route.uri_pattern.startswith(("/api/", "/v1/")):
+    if not route.view_function.endpoint.authentication.key_always:
         assert answer.status == route.view_function.endpoint.status
     else:
         assert_problem(answer, 401, "unauthenticated")
@@ -254,3 +258,114 @@ def test_a_projects_key_lists_that_project_when_it_names_none(api: Api, stranger
     own = make_world(OTHER_PROJECT)
     answer = api.get("/api/v1/conversations", headers={"X-API-Key": strangers_key})
     assert [row["id"] for row in answer.json["conversations"]] == [own.conversation_id]
+
+
+# --- Users' tokens
+
+
+def token(user_id: str = USER, project_id: str | None = PROJECT, key_id: str | None = None) -> str:
+    plain, _ = user_tokens.make(user_id, project_id, 3600, key_id)
+    database.close()
+    return plain
+
+
+def send_with(token: str, route: RouteEntry, api: Api) -> Answer:
+    headers = {"X-API-Key": None, "Authorization": f"Bearer {token}", "Idempotency-Key": "k"}
+    return request_for(route, make_world()).send(api, headers=headers)
+
+
+def needs_key(route: RouteEntry) -> bool:
+    return bool(route.view_function.endpoint.authentication.never_token)
+
+
+@every_private_route
+def test_a_users_token_opens_what_is_the_users(api: Api, route: RouteEntry):
+    answer = send_with(token(), route, api)
+    if needs_key(route):
+        assert_problem(answer, 403, "key-needed")
+    else:
+        assert answer.status == route.view_function.endpoint.status
+
+
+@every_private_route
+@pytest.mark.parametrize("whose", ["another user's", "another project's"])
+def test_another_ones_token_finds_nothing_and_changes_nothing(
+    api: Api, route: RouteEntry, whose: str
+):
+    request = request_for(route, make_world())
+    told = OUTSIDERS[name_of(route)]
+    if whose == "another user's":
+        plain, expected = token("mallory"), told.other_user
+    else:
+        plain, expected = token(project_id=OTHER_PROJECT), told.stranger
+    before = dump()
+    headers = {"X-API-Key": None, "Authorization": f"Bearer {plain}", "Idempotency-Key": "k"}
+    answer = request.send(api, headers=headers)
+    if needs_key(route):
+        assert_problem(answer, 403, "key-needed")
+        assert dump() == before
+    else:
+        assert_told(answer, expected, before)
+
+
+@every_private_route
+@pytest.mark.parametrize("end", ["expired", "revoked", "of a revoked key", "of an expired key"])
+@pytest.mark.parametrize("require_api_key", ["true", "false"])
+def test_a_token_that_is_not_good_any_more_opens_nothing(
+    api: Api, route: RouteEntry, end: str, require_api_key: str, clock: Clock, configure
+):
+    configure(require_api_key=require_api_key)
+    _, row = api_keys.make(PROJECT, days=1)
+    plain = token(key_id=row.id)
+    world = make_world()
+    request = request_for(route, world)
+    if end == "expired":
+        clock.move(seconds=3601)
+    elif end == "of an expired key":
+        UserToken.update(expires_at="9999").execute()
+        clock.move(seconds=86_401)
+    elif end == "revoked":
+        user_tokens.revoke_all(USER)
+    else:
+        api_keys.revoke(row.id)
+    database.close()
+    before = dump()
+    headers = {"X-API-Key": None, "Authorization": f"Bearer {plain}"}
+    assert_problem(request.send(api, headers=headers), 401, "unauthenticated")
+    assert dump() == before
+
+
+@pytest.mark.parametrize("route", [r for r in PRIVATE_ROUTES if r.method != "GET"], ids=name_of)
+def test_a_key_that_only_reads_changes_nothing(api: Api, route: RouteEntry):
+    plain, _ = api_keys.make(is_read_only=True)
+    database.close()
+    request = request_for(route, make_world())
+    before = dump()
+    answer = request.send(api, headers={"X-API-Key": plain, "X-User-Id": USER})
+    assert_problem(answer, 403, "read-only")
+    assert dump() == before
+
+
+@pytest.mark.parametrize("route", [r for r in PRIVATE_ROUTES if r.method == "GET"], ids=name_of)
+def test_a_key_that_only_reads_reads_everything(api: Api, route: RouteEntry):
+    plain, _ = api_keys.make(is_read_only=True)
+    database.close()
+    request = request_for(route, make_world())
+    answer = request.send(api, headers={"X-API-Key": plain, "X-User-Id": USER})
+    assert answer.status == route.view_function.endpoint.status
+
+
+def test_a_token_speaks_for_nobody_else(api: Api):
+    headers = {"X-API-Key": None, "Authorization": f"Bearer {token()}"}
+    path = "/api/v1/conversations"
+    assert api.get(path, headers={**headers, "X-User-Id": USER}).status == 200
+    answer = api.get(path, headers={**headers, "X-User-Id": "mallory"})
+    assert_problem(answer, 403, "other-user")
+
+
+def test_a_token_sets_no_hold(api: Api):
+    world = make_world()
+    headers = {"X-API-Key": None, "Authorization": f"Bearer {token()}"}
+    path = f"/api/v1/conversations/{world.conversation_id}"
+    answer = api.patch(path, {"is_held": True}, headers=headers)
+    assert_problem(answer, 403, "hold-not-allowed")

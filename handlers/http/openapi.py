@@ -18,7 +18,7 @@ from chalice.app import Chalice, RouteEntry
 from db.settings import settings
 
 from . import glossary, openapi_schemas, problems
-from .endpoint import JSON, Endpoint
+from .endpoint import JSON, SAFE_METHODS, Endpoint
 from .headers import API_KEY, IDEMPOTENT_REPLAYED, REQUEST_ID, RESPONSE_HEADERS, SHOULD_RETRY
 from .openapi_schemas import Json, Schemas
 from .problems import Dialect, Kind
@@ -87,7 +87,8 @@ def _describe(app: Chalice, require_api_key: bool) -> Json:
                 "Bearer": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "The same key. Where none is needed, another token is ignored.",
+                    "description": "A user's token, or a key. Where none is needed, any other "
+                    "token is ignored.",
                 },
                 "ApiKey": {
                     "type": "apiKey",
@@ -178,9 +179,7 @@ def _operation(
     }
     operation["security"] = []
     if endpoint.authentication:
-        operation["security"].append({"ApiKey": []})
-        if endpoint.authentication.is_openai:
-            operation["security"].insert(0, {"Bearer": []})
+        operation["security"] = [{"ApiKey": []}, {"Bearer": []}]
         if not (endpoint.authentication.key_always or require_api_key):
             operation["security"].append({})  # nothing is needed
     if endpoint.body_model:
@@ -299,8 +298,11 @@ def _kinds(route: RouteEntry, endpoint: Endpoint) -> Iterator[Kind]:
     yield from (problems.INVALID, problems.INTERNAL, problems.UNAVAILABLE)
     if endpoint.authentication:
         yield problems.UNAUTHENTICATED
+        yield problems.OTHER_USER  # X-User-Id beside a user's token
         if endpoint.authentication.is_openai:
             yield problems.OTHER_PROJECT  # in OpenAI-Project
+        if route.method not in SAFE_METHODS:
+            yield problems.READ_ONLY
         if endpoint.authentication.user_always:
             yield problems.NOT_SIGNED_ON
     if endpoint.body_model:

@@ -93,7 +93,7 @@ BODIES: dict[str, Callable[[World], Any]] = {
         "metadata": {"topic": "What it is about"},
     },
     "create_items": lambda world: {"items": [{"role": "user", "content": "Hello"}]},
-    "create_token": lambda world: {"user_id": USER},
+    "create_token": lambda world: {"user_id": USER, "project_id": world.project_id},
     "create_response": lambda world: {"conversation": world.conversation_id, "input": "Hello"},
 }
 # Routes whose conversation has to be in the trash.
