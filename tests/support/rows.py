@@ -11,6 +11,7 @@ from db import (
     streams,
     transcripts,
     trash,
+    user_tokens,
 )
 from db.clock import new_id
 from db.engine.database import database
@@ -73,7 +74,7 @@ def store_rows_of_every_kind() -> None:
         Draft("assistant", Item([{"type": "x"}]), id=new_id()),
     ]
     answers.keep(bob, PROJECT, str(kept[1].id), kept[:1], kept[1:])
-    api_keys.make(PROJECT, "phone")
+    user_tokens.make("bob", PROJECT, 60, api_keys.make(PROJECT, "phone")[1].id)
     api_keys.revoke(api_keys.make()[1].id)
     database.close()
 
