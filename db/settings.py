@@ -66,6 +66,13 @@ class Settings(BaseModel):
         description="Days without activity after which a conversation is put into the trash. "
         "Default: never. Fractions are allowed.",
     )
+    rate_limit: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="The most requests in a minute of each key and user, in each process. Further "
+        "ones get a 429 with `Retry-After`. Default: no limit.",
+    )
     chat_base_url: str | None = Field(
         default=None,
         pattern="^https?://",

@@ -76,7 +76,9 @@ def test_a_backup_shows_one_moment_whatever_is_written_meanwhile(store: SqliteSt
         steps.append((done, total))
         with closing(sqlite3.connect(store.place)) as other:
             other.execute("UPDATE conversation SET title = ?", [f"Step {len(steps)}"])
-            other.execute("INSERT INTO api_key (id, digest, created_at) VALUES (?1, ?1, 'now')", [done])
+            other.execute(
+                "INSERT INTO api_key (id, digest, created_at) VALUES (?1, ?1, 'now')", [done]
+            )
             other.commit()
 
     back_up(store, target, write)

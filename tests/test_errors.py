@@ -69,6 +69,12 @@ def scene(
     return Scene(request.param, api, make_world(), strangers_key, monkeypatch, configure)
 
 
+def ask_too_often(scene: Scene) -> Answer:
+    scene.configure(rate_limit=1)
+    scene.send()
+    return scene.send()
+
+
 def make_key(**limits: Any) -> str:
     plain, _ = api_keys.make(**limits)
     database.close()
@@ -215,6 +221,7 @@ PROVOKE: dict[Kind, Callable[[Scene], Answer]] = {
     problems.OTHER_USER: lambda scene: scene.send_with(
         X_API_Key=None, Authorization=f"Bearer {make_token(USER, PROJECT)}", X_User_Id="mallory"
     ),
+    problems.RATE_LIMITED: ask_too_often,
     problems.READ_ONLY: lambda scene: scene.send_with(X_API_Key=make_key(is_read_only=True)),
     problems.KEY_NEEDED: lambda scene: scene.send_with(
         X_API_Key=None, Authorization=f"Bearer {make_token(USER, PROJECT)}"

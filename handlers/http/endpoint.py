@@ -25,6 +25,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from db.idempotency_keys import Claim
 
+from . import rate_limit
 from .caller import ANYBODY, Authentication, Caller, authenticate
 from .headers import IDEMPOTENCY_KEY, refuse_repeated
 from .idempotency import claim_of, respond_once
@@ -153,13 +154,19 @@ class Endpoint:
 
     def respond(self, request: Request, path: Mapping[str, str]) -> Response:
         """The answer to a request, whatever happens."""
+        limits: dict[str, str] = {}
         try:
-            return self._answer(request, path)
+            response = self._answer(request, path, limits)
         except Exception as error:
-            return problem_response(error, request.lambda_context.aws_request_id, request.path)
+            request_id = request.lambda_context.aws_request_id
+            response = problem_response(error, request_id, request.path)
+        response.headers.update(limits)
+        return response
 
-    def _answer(self, request: Request, path: Mapping[str, str]) -> Response:
-        arguments = self._arguments(request, path)
+    def _answer(
+        self, request: Request, path: Mapping[str, str], limits: dict[str, str]
+    ) -> Response:
+        arguments = self._arguments(request, path, limits)
         claim = self._claim(request, arguments.get("caller", ANYBODY))
         if claim is None:
             return self._render(self.function(**arguments))
@@ -174,14 +181,20 @@ class Endpoint:
         key = request.headers.get(IDEMPOTENCY_KEY.name)
         return None if key is None else claim_of(request, caller, IDEMPOTENCY_KEY.checked(key))
 
-    def _arguments(self, request: Request, path: Mapping[str, str]) -> dict[str, Any]:
-        """What the function takes, in the order in which a request is checked."""
+    def _arguments(
+        self, request: Request, path: Mapping[str, str], limits: dict[str, str]
+    ) -> dict[str, Any]:
+        """What the function takes, in the order in which a request is checked.
+
+        `limits` takes the headers that tell the rate limit.
+        """
         arguments: dict[str, Any] = {}
         headers = request.headers
         # Chalice's Request has the last value of a header, and its test client sends no others.
         refuse_repeated(request.to_original_event().get("multiValueHeaders") or {})
         if self.authentication is not None:
             caller = arguments["caller"] = authenticate(headers, self.authentication)
+            limits.update(rate_limit.take(caller))
             if caller.is_read_only and request.method not in SAFE_METHODS:
                 raise Problem(READ_ONLY, "The API key only reads: send one that may write.")
         if path:

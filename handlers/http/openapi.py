@@ -36,10 +36,13 @@ IMPLIED = {
     "leaf": problems.NO_MESSAGE,
     "If-Match": problems.STALE_PRECONDITION,
 }
+# The headers of each answer to a caller who is known.
+RATE_LIMITS = ("RateLimit", "RateLimit-Policy")
 # The headers of a problem, by its status.
 PROBLEM_HEADERS = {
     401: ["WWW-Authenticate"],
     415: ["Accept"],
+    429: ["Retry-After"],
     502: [IDEMPOTENT_REPLAYED],
     503: ["Retry-After"],
 }
@@ -265,7 +268,11 @@ def _responses(route: RouteEntry, endpoint: Endpoint, of_bodies: Schemas) -> dic
         if status == HTTPStatus.BAD_GATEWAY and SHOULD_RETRY in endpoint.sends:
             headers = [*headers, SHOULD_RETRY]
         responses[str(status)] = _problem(list(group), headers, dialect)
-    return {**responses, "default": _problem([], [], dialect)}
+    responses["default"] = _problem([], [], dialect)
+    if endpoint.authentication:
+        for response in responses.values():
+            response["headers"].update(_response("", RATE_LIMITS)["headers"])
+    return responses
 
 
 def _response(description: str, headers: Iterable[str]) -> Json:
@@ -301,6 +308,7 @@ def _kinds(route: RouteEntry, endpoint: Endpoint) -> Iterator[Kind]:
         yield problems.OTHER_USER  # X-User-Id beside a user's token
         if endpoint.authentication.is_openai:
             yield problems.OTHER_PROJECT  # in OpenAI-Project
+        yield problems.RATE_LIMITED
         if route.method not in SAFE_METHODS:
             yield problems.READ_ONLY
         if endpoint.authentication.user_always:

@@ -62,6 +62,7 @@ IDEMPOTENCY_KEY_REUSED = Kind(
     422, "idempotency-key-reused", "The Idempotency-Key belongs to another request"
 )
 RESPONSE_TOO_LARGE = Kind(422, "response-too-large", "The answer is too large")
+RATE_LIMITED = Kind(429, "rate-limited", "Too many requests")
 HEAD_TOO_LARGE = Kind(431, "head-too-large", "The head of the request is too large")
 INTERNAL = Kind(500, "internal", "Internal error")
 UNKNOWN_CODING = Kind(501, "unknown-coding", "The body's Transfer-Encoding is not known")

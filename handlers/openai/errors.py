@@ -16,6 +16,7 @@ CODES = {
     problems.RESPONSE_TOO_LARGE: "response_too_large",
     problems.MODEL_FAILED: "model_failed",
     problems.UNAVAILABLE: "unavailable",
+    problems.RATE_LIMITED: "rate_limit_exceeded",
 }
 # By the type of what is wrong with a value. A type that is OpenAI's own stays as it is.
 UNSUPPORTED, EXCLUSIVE = "unsupported_parameter", "mutually_exclusive_parameters"
