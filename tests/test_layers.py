@@ -20,7 +20,7 @@ LAYERS = [
     ["handlers.llm", "handlers.http"],
     ["db.manage"],
     ["db.__main__"],
-    ["db.transfer_commands"],
+    ["db.transfer_commands", "db.key_commands"],
     ["db.command_line"],
     ["db.startup"],
     ["db.upkeep", "db.transfer"],
