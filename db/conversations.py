@@ -11,6 +11,7 @@ from peewee import SQL, fn
 from . import event_log, search_index, tags, tombstones
 from .change_numbers import next_number
 from .clock import new_id
+from .counters import PURGED, counted
 from .engine.database import database, query, snapshot, statement, transaction, transaction_time
 from .engine.notices import notify
 from .engine.prepared import insertion, prepared, prepared_for_list
@@ -222,6 +223,7 @@ def discard(row: ConversationRow) -> None:
 
 def purge(row: ConversationRow, deleted_at: str) -> None:
     """Delete the locked `row` for ever. The foreign keys take all along that belongs to it."""
+    counted[PURGED] += 1
     search_index.forget_conversation(row.id)
     # In this order, since the row may have the greatest number.
     tombstones.raise_one(row, deleted_at)

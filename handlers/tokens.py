@@ -10,7 +10,6 @@ from db import user_tokens
 
 from .http.caller import KeyHolderOnly
 from .http.endpoint import ANY, endpoint
-from .http.problems import KEY_NEEDED
 from .http.types import Key, Strict, Timestamp, UserId
 
 routes = Blueprint(__name__)
@@ -41,7 +40,7 @@ class TokensQuery(Strict):
 
 
 @routes.route(TOKENS, methods=["POST"], content_types=ANY)
-@endpoint(status=201, problems=(KEY_NEEDED,), is_idempotent=True)
+@endpoint(status=201, is_idempotent=True)
 def create_token(caller: KeyHolderOnly, body: TokenCreate) -> TokenResponse:
     """A token for a user of yours, which an app may hold.
 
@@ -56,7 +55,7 @@ def create_token(caller: KeyHolderOnly, body: TokenCreate) -> TokenResponse:
 
 
 @routes.route(TOKENS, methods=["DELETE"], content_types=ANY)
-@endpoint(status=204, problems=(KEY_NEEDED,))
+@endpoint(status=204)
 def end_tokens(caller: KeyHolderOnly, query: TokensQuery) -> None:
     """End the tokens of a user, in what the key opens."""
     scope = caller.speaking_for(query.user_id).scope

@@ -27,6 +27,7 @@ from db.errors import Unavailable
 from handlers.http.aside import is_working
 from handlers.http.endpoint import MODEL, NEWS, SAFE_METHODS, SCAN
 from handlers.http.logs import log
+from handlers.http.metrics import gauges
 
 from .connection import Connection
 from .followers import WATCH_SECONDS, Followers
@@ -98,6 +99,7 @@ class Loop:
         keeps_connection.set(True)
         may_wait.set(False)
         listen(self._followers.hear)
+        gauges["followers"] = lambda: len(self._followers)
         try:
             while not self._is_stopping:
                 self._turn(POLL_SECONDS)

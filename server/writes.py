@@ -11,6 +11,7 @@ from functools import partial
 from db.engine.database import WouldWait, database, release
 from db.engine.group_commit import Group
 from db.errors import Unavailable
+from handlers.http.metrics import note_commit
 
 from .connection import Connection
 from .gateway import Gateway, GatewayResponse
@@ -91,6 +92,7 @@ class Writes:
                 (dependent if wrote else answered).append((connection, response))
             if dependent:
                 group.commit()
+                note_commit(len(dependent))
         except WouldWait as lock:  # at the commit, where readers lock out who writes
             dependent = self._failed(dependent, Unavailable(str(lock.__cause__)))
         except Exception as error:  # the commit failed

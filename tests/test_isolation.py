@@ -91,7 +91,7 @@ OUTSIDERS = {
     "create_response": GONE,
 }
 # They show no stored data.
-PUBLIC = {"health", "openapi", "console", "console_file", "docs", "docs_file"}
+PUBLIC = {"health", "openapi", "tell_metrics", "console", "console_file", "docs", "docs_file"}
 PRIVATE_ROUTES = [route for route in ROUTES if name_of(route) not in PUBLIC]
 KEYED_ROUTES = [
     route

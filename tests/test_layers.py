@@ -34,7 +34,7 @@ LAYERS = [
     ["db.models"],
     ["db.engine"],
     [
-        *("db.settings", "db.errors", "db.clock", "db.scope"),
+        *("db.settings", "db.errors", "db.clock", "db.scope", "db.counters"),
         *("db.excerpts", "db.token_estimate"),
     ],
     ["db.terms"],

@@ -108,3 +108,11 @@ def _phrase(term: Term, is_certain: bool = False) -> str:
     if len(placed) == 1 or is_certain:
         return phrase
     return f"({phrase} | ({' & '.join([_word(UNPLACED), *placed])}))"
+
+
+def index_bytes() -> int:
+    """The size of the index."""
+    size = "SELECT SUM(LENGTH(block)) FROM search_index_data"
+    if database.obj.engine == "postgresql":
+        size = "SELECT pg_total_relation_size('search_document')"
+    return int(database.obj.execute_sql(size).fetchone()[0] or 0)

@@ -50,6 +50,7 @@ class Authentication(NamedTuple):
     key_always: bool = False  # also where the stage is open
     user_always: bool = False
     never_token: bool = False  # not a user's: it is for the holder of a key
+    all_projects: bool = False
     # As OpenAI's clients do it: OpenAI-Project may name the project, and the key is a bearer token.
     is_openai: bool = False
 
@@ -59,6 +60,7 @@ AnyCaller = Annotated[Caller, Authentication()]
 KeyHolder = Annotated[Caller, Authentication(key_always=True)]
 SignedOnUser = Annotated[Caller, Authentication(key_always=True, user_always=True)]
 KeyHolderOnly = Annotated[Caller, Authentication(key_always=True, never_token=True)]
+Operator = Annotated[Caller, Authentication(key_always=True, never_token=True, all_projects=True)]
 OpenAICaller = Annotated[Caller, Authentication(is_openai=True)]
 
 # The caller of a route that does not ask who calls.
@@ -83,6 +85,8 @@ def authenticate(headers: Mapping[str, str], need: Authentication) -> Caller:
         raise _unauthenticated(NOT_SIGNED_ON, detail, need)
     if need.never_token and caller.by_token:
         raise Problem(KEY_NEEDED, "Send an API key as X-API-Key: a user's token cannot do this.")
+    if need.all_projects and caller.scope.project_id is not None:
+        raise Problem(OTHER_PROJECT, "Send a key that opens all projects.")
     project_id = headers.get(OPENAI_PROJECT.name) if need.is_openai else None
     return caller if project_id is None else caller.within(OPENAI_PROJECT.checked(project_id))
 

@@ -13,6 +13,7 @@ from db import startup
 from db.engine.database import database, keeps_connection, release
 from db.settings import ON_LAMBDA, settings
 
+from . import metrics
 from .endpoint import pending_request
 from .headers import CORS, REQUEST_ID
 from .logs import log_request
@@ -42,13 +43,19 @@ def serve(request: Request, get_response: Callable[[Request], Response]) -> Resp
         if not keeps_connection.get():
             release()
     response = _finished(request, response, request_id)
-    log = partial(log_request, request_id, request.method, request.path, started)
+    log = partial(_note, request_id, request.method, request.path, started)
     place = parking.get()
     if place is not None and place.wait is not None:
         place.wait.log = log
     else:
         log(response.status_code)
     return response
+
+
+def _note(request_id: str, method: str, route: str, started: float, status: int) -> None:
+    """Count the request, and write its line into the log."""
+    metrics.note_request(method, route, status, time.perf_counter() - started)
+    log_request(request_id, method, route, started, status)
 
 
 def failure(error: Exception, request_id: str, path: str) -> Response:

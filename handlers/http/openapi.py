@@ -306,8 +306,10 @@ def _kinds(route: RouteEntry, endpoint: Endpoint) -> Iterator[Kind]:
     if endpoint.authentication:
         yield problems.UNAUTHENTICATED
         yield problems.OTHER_USER  # X-User-Id beside a user's token
-        if endpoint.authentication.is_openai:
-            yield problems.OTHER_PROJECT  # in OpenAI-Project
+        if endpoint.authentication.never_token:
+            yield problems.KEY_NEEDED
+        if endpoint.authentication.is_openai or endpoint.authentication.all_projects:
+            yield problems.OTHER_PROJECT  # in OpenAI-Project, or the key's
         yield problems.RATE_LIMITED
         if route.method not in SAFE_METHODS:
             yield problems.READ_ONLY
