@@ -105,6 +105,7 @@ def test_a_write_that_fails_at_any_statement_leaves_nothing_behind(
     api: Api, route: RouteEntry, monkeypatch: pytest.MonkeyPatch
 ):
     request = request_for(route, make_world())
+    api.get("/api/v1/projects")  # else it is noted along the way that the key is used
     before = dump()
     for statement in itertools.count(1):
         with monkeypatch.context() as patch:
@@ -115,7 +116,7 @@ def test_a_write_that_fails_at_any_statement_leaves_nothing_behind(
         assert_problem(answer, 503, "unavailable")
         assert dump() == before
     assert answer.status < 300
-    assert statement > 3  # the key, the lock, the write
+    assert statement > 2  # the key, the lock, or the write
 
 
 @pytest.mark.usefixtures("no_chores")

@@ -153,10 +153,10 @@ class SqliteStore(SqliteConnections):
         SQLite's lock. Raises OperationalError.
         """
         connection = self.connection()
-        deadline = None
+        deadline = None if may_wait.get() else 0.0
         try:
             if not self.writer.acquire():
-                deadline = self.writer.deadline() if may_wait.get() else 0
+                deadline = self.writer.deadline() if deadline is None else deadline
                 self.writer.wait(deadline)
             try:
                 if deadline is not None:
