@@ -32,7 +32,7 @@ class TokenResponse:
     token: Annotated[
         str, Field(description="For `Authorization: Bearer …`. It is shown this once.")
     ]
-    expires_at: Timestamp
+    expires_at: Annotated[Timestamp, Field(description="From then on it opens nothing.")]
 
 
 class TokensQuery(Strict):
