@@ -7,12 +7,12 @@ from typing import Any
 
 MAX_SECONDS = 1e11  # a greater number is of milliseconds
 REPLACEMENT = "\ufffd"
-# What has to be looked for in JSON that is read: NUL, written or escaped, and halves of a surrogate
-# pair. Almost no conversation has one, so its strings are not looked at one by one. The expression
-# takes as long as reading the JSON, and most conversations have none of its beginnings.
-_BEGINNINGS = ("\x00", "\\u0000", "\\ud", "\\uD")
+# What has to be looked for in JSON that is read: escapes of NUL, and halves of a surrogate pair.
+# Almost no conversation has one, so its strings are not looked at one by one. The expression begins
+# with `\u`, for which Python looks fast: 189 MB take 0.06 s. With alternatives it would be a second.
 _SUSPICIOUS = re.compile(
-    r"\x00|\\u0000|\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]"
+    r"\\u(?:0000|[dD](?:[89abAB]..(?!\\u[dD][c-fC-F])"
+    r"|(?<!\\u[dD][89abAB]..\\u[dD])[c-fC-F]))"
 )
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -24,6 +24,8 @@ def milliseconds(value: Any) -> int | None:
     """
     if value is None:
         return None
+    if value.__class__ is float and 0 <= value <= MAX_SECONDS:  # as most are
+        return round(value * 1000)
     if isinstance(value, dict):
         value = value.get("$date", value.get("$numberLong"))
         return milliseconds(value)
@@ -46,11 +48,7 @@ def milliseconds(value: Any) -> int | None:
 
 def cleaned(value: Any, text: str, counts: Counter[str]) -> Any:
     """The value that was read from `text`, with U+FFFD for what PostgreSQL or UTF-8 cannot hold."""
-    if "\\u" not in text and "\0" not in text:
-        return value
-    if any(each in text for each in _BEGINNINGS) and _SUSPICIOUS.search(text):
-        return _cleaned(value, counts)
-    return value
+    return _cleaned(value, counts) if "\0" in text or _SUSPICIOUS.search(text) else value
 
 
 def _cleaned(value: Any, counts: Counter[str]) -> Any:
