@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 BEFORE_ALL_IDS = "/"  # less than any id
@@ -38,18 +38,15 @@ def time_of(id: str) -> str:
 def moment_of(milliseconds: int) -> str:
     """The time so many milliseconds after the beginning of 1970, in the same form.
 
-    An import asks for hundreds of thousands. By a `datetime` each takes 1.3 µs, and so 0.7.
+    An import asks for hundreds of thousands. By a `datetime` each takes 1.3 µs, and so 0.4.
     """
-    days, rest = divmod(milliseconds, 86_400_000)
-    seconds, rest = divmod(rest, 1000)
-    minutes, second = divmod(seconds, 60)
-    hour, minute = divmod(minutes, 60)
-    return f"{_date(days)}T{hour:02}:{minute:02}:{second:02}.{rest:03}Z"
+    minutes, rest = divmod(milliseconds, 60_000)
+    return f"{_minute(minutes)}:{rest / 1000:06.3f}Z"
 
 
 @lru_cache(1024)
-def _date(days: int) -> str:
-    return (date(1970, 1, 1) + timedelta(days)).isoformat()
+def _minute(minutes: int) -> str:
+    return (datetime(1970, 1, 1) + timedelta(minutes=minutes)).isoformat(timespec="minutes")
 
 
 def first_id_at(moment: str) -> str:

@@ -55,8 +55,8 @@ def tail_in(id: str) -> int:
 
 
 def _text(milliseconds: int, tail: int) -> str:
-    value = milliseconds << 80 | _VERSION | (tail >> 62 & 0xFFF) << 64 | _VARIANT | tail & _LOW_BITS
-    return _dashed(f"{value:032x}")
+    value = milliseconds << 80 | _VERSION | tail >> 62 << 64 | _VARIANT | tail & _LOW_BITS
+    return _dashed(value.to_bytes(16).hex())
 
 
 def own_id(text: str) -> str | None:

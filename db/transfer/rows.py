@@ -1,13 +1,15 @@
 """From a message of an export to a row of a message."""
 
+from collections.abc import Callable
 from hashlib import sha256
+from operator import itemgetter
 from typing import Any
 
 from pydantic_core import to_json
 
 from ..clock import moment_of
 from ..conversations import IMPORT
-from ..models import MessageRow, json_of, type_of
+from ..models import Message, MessageRow, json_of, type_of
 from .imported_ids import imported_id
 from .tree import Placed
 
@@ -21,28 +23,20 @@ def row_of(
 
     It has its own id if it had one here, and in any case one that is greater than `after`.
     """
-    said = placed.said
-    id = own_id if own_id is not None and own_id > after else None
-    content = said.content
+    role, content, status, _, client_id = placed.said
+    id = own_id
+    if id is None or id <= after:
+        id = imported_id(placed.time, tail, after)
+    text = content if isinstance(content, str) else _json(content)
     metadata = metadata_of(placed)
-    created_at = moment_of(placed.time)
-    is_updated = placed.updated > placed.time
+    noted = None if metadata is None else _json(metadata)
+    created_at = updated_at = moment_of(placed.time)
+    if placed.updated > placed.time:
+        updated_at = moment_of(placed.updated)
+    # By position: with names it takes 1.1 µs, and so 0.2.
     return MessageRow(
-        id=id or imported_id(placed.time, tail, after),
-        conversation_id=conversation_id,
-        role=said.role,
-        content=content if isinstance(content, str) else _json(content),
-        status=said.status,
-        metadata=None if metadata is None else _json(metadata),
-        created_at=created_at,
-        updated_at=moment_of(placed.updated) if is_updated else created_at,
-        position=position,
-        content_type=type_of(content),
-        revision=position,
-        streamed_from=None,
-        client_id=said.client_id,
-        parent=None,
-        parent_id=None,
+        *(id, conversation_id, role, text, status, noted, created_at, updated_at),
+        *(position, type_of(content), position, None, client_id, None, None),
     )
 
 
@@ -83,10 +77,7 @@ def without_data(part: Any) -> Any:
     return part
 
 
-def values_of(row: MessageRow) -> tuple[Any, ...]:
-    """The values of a message in the order of its model's fields."""
-    return (
-        row.conversation_id, row.position, row.id, row.role, row.content, row.content_type,
-        row.status, row.metadata, row.created_at, row.updated_at, row.revision, row.streamed_from,
-        row.client_id, row.parent,
-    )  # fmt: skip
+# The values of a message in the order of its model's fields.
+values_of: Callable[[MessageRow], tuple[Any, ...]] = itemgetter(
+    *map(MessageRow._fields.index, Message._meta.sorted_field_names)
+)

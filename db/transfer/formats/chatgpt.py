@@ -115,12 +115,13 @@ def _said(id: str, parent: str | None, message: Object, notes: Notes) -> Said | 
     rest = {
         name: it
         for name, it in message.items()
-        if (it or isinstance(it, NUMBER_OR_TEXT)) and name not in COLUMNS and USUAL.get(name) != it
+        if name not in COLUMNS and it != USUAL.get(name) and (it or isinstance(it, NUMBER_OR_TEXT))
     }
     if metadata:
         rest["metadata"] = without(metadata)
-    if len(author) > 1:
-        rest |= {AUTHOR + name: it for name, it in without(author, "role").items()}
+    for name, it in author.items():
+        if name != "role" and (it or isinstance(it, NUMBER_OR_TEXT)):
+            rest[AUTHOR + name] = it
     role = author.get("role")
     if role not in ROLES:
         rest["author_role"], role = role, "assistant"
