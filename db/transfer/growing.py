@@ -27,7 +27,7 @@ from .arrivals import (
 from .imported_ids import tail_in
 from .parsed import plain, without
 from .restoring import nearest, restore_messages
-from .rows import metadata_of, values_of
+from .rows import values_of
 from .tree import Placed
 
 
@@ -78,10 +78,9 @@ def bring_up_to_date(
         _extend(arrival, conversation, here, found.new, parents, leaf, is_own)
     if options.update:
         for row, placed in found.changed:
-            said = placed.said
             messages.edit(
-                EVERYTHING, conversation.id, row.id,
-                content=said.content, status=said.status, metadata=metadata_of(placed),
+                EVERYTHING, conversation.id, row.id, content=placed.decoded_content,
+                status=placed.status, metadata=placed.decoded_metadata,
             )  # fmt: skip
     return result
 
@@ -111,9 +110,9 @@ def _all_in(conversation_id: str) -> list[MessageRow]:
 
 def _is_same(row: MessageRow, placed: Placed) -> bool:
     """Whether a message says here what it says at the source."""
-    if row.role != placed.said.role:
+    if row.role != placed.role:
         return False
-    ours, theirs = row.content, placed.said.content
+    ours, theirs = row.content, placed.decoded_content
     if isinstance(ours, list) and isinstance(theirs, list):
         if isinstance(ours, Item):  # its id is that of the message, wherever it comes from
             ours, theirs = ([without(it, "id") for it in one] for one in (ours, theirs))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from ..engine.database import does_chores
-from ..models import json_of
+from ..models import PARTS, TEXT
 from . import sources, storing
 from .arrivals import Arrival, Options, Result
 from .json_values import Reader
@@ -18,6 +18,7 @@ from .rows import MAX_MESSAGE_BYTES, without_data
 from .sources import READ_ERRORS, Source
 from .storing import Known
 from .tree import Placed, settle
+from .values import json_text
 
 NO_PROJECT = "00000000-0000-0000-0000-000000000000"
 # Of one transaction, in which nobody else writes: 20 ms.
@@ -229,15 +230,12 @@ class _Run:
 
     def _smaller(self, placed: Placed) -> Placed:
         """A message that is too large, without the files in it. A text is reported and not cut."""
-        said = placed.said
-        size = len(said.content if isinstance(said.content, str) else json_of(said.content))
-        if size <= MAX_MESSAGE_BYTES:
+        if len(placed.content) <= MAX_MESSAGE_BYTES:
             return placed
-        if isinstance(said.content, list):
-            parts = [without_data(part) for part in said.content]
-            placed = placed._replace(said=said._replace(content=parts))
-            size = len(json_of(parts))
-        if size > MAX_MESSAGE_BYTES:
+        if placed.content_type != TEXT:
+            parts = [without_data(part) for part in placed.decoded_content]
+            placed = placed._replace(content=json_text(parts), content_type=PARTS)
+        if len(placed.content) > MAX_MESSAGE_BYTES:
             self.report.messages_over_6_mb += 1
         return placed
 

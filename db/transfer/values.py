@@ -5,11 +5,15 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic_core import to_json
+
+from ..models import json_of
+
 MAX_SECONDS = 1e11  # a greater number is of milliseconds
 REPLACEMENT = "\ufffd"
 # What has to be looked for in JSON that is read: escapes of NUL, and halves of a surrogate pair.
 # Almost no conversation has one, so its strings are not looked at one by one. The expression begins
-# with `\u`, for which Python looks fast: 189 MB take 0.06 s. With alternatives it would be a second.
+# with `\u`, for which Python looks fast: 189 MB take 0.06 s, and 6 s if it begins otherwise.
 _SUSPICIOUS = re.compile(
     r"\\u(?:0000|[dD](?:[89abAB]..(?!\\u[dD][c-fC-F])"
     r"|(?<!\\u[dD][89abAB]..\\u[dD])[c-fC-F]))"
@@ -73,3 +77,11 @@ def _clean_text(text: str, counts: Counter[str]) -> str:
     clean, count = _UNSTORABLE.subn(REPLACEMENT, text)
     counts["cleaned"] += count
     return clean
+
+
+def json_text(value: Any) -> str:
+    """As `json_of`, which takes 3 µs for the metadata of a message, and this 0.7."""
+    try:
+        return to_json(value, inf_nan_mode="null").decode()
+    except ValueError:  # it is nested deeper than 200
+        return str(json_of(value))
