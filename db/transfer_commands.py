@@ -12,6 +12,7 @@ import click
 
 from .command_line import command, opened, project_option, readable
 from .scope import Scope
+from .startup import open_once
 from .transfer.arrivals import Options
 from .transfer.exporting import FORMATS, export_all
 from .transfer.importing import Wanted, import_paths
@@ -69,7 +70,7 @@ def import_(
     wanted = Wanted(project_id, user_id, keeps_hidden, Options(update, restore, dry_run))
     try:
         with opened(), Progress("Importing") as progress:
-            told = import_paths(paths, wanted, progress.show_bytes)
+            told = import_paths(paths, wanted, progress.show_bytes, open_once)
     except Unreadable as error:
         click.echo(f"Error: Nothing was imported: {error}.", err=True)
         raise SystemExit(2) from None

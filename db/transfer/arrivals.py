@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .. import client_ids
 from ..models import ClientIdRow, MessageRow
@@ -15,6 +15,10 @@ from .tree import Placed, Tree
 CREATED, EXTENDED, UNCHANGED = "created", "extended", "unchanged"
 CHANGED, UPDATED = "changed_at_the_source", "updated"
 DELETED_HERE, RESTORED = "deleted_here", "restored"
+
+# What a format raises if a field is of another type than it ever was, and what the store raises for
+# values that are nested too deep.
+STRANGE = (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError)
 
 
 class Options(NamedTuple):
@@ -41,6 +45,9 @@ class Arrival:
 
     def __post_init__(self) -> None:
         self._tails = tails_of(self.format, *self.owner, self.id)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Arrival, (self.owner, self.format, self.id, self.sha256, self.parsed, self.tree)
 
     @property
     def source(self) -> str:

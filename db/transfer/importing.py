@@ -1,22 +1,21 @@
 """Import: from the files of an export to conversations, one at a time, beside a running server."""
 
-import gc
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from ..engine.database import does_chores
 from ..models import PARTS, TEXT
 from . import sources, storing
-from .arrivals import Arrival, Options, Result
+from .arrivals import STRANGE, Arrival, Options
 from .json_values import Reader
 from .parsed import Format, Notes, NotJson, Owner, Unreadable, as_object
 from .recognition import Group, groups, recognise
 from .report import Report
 from .rows import MAX_MESSAGE_BYTES, without_data
 from .sources import READ_ERRORS, Source
-from .storing import Known
+from .storing import Known, Outcome, store_each
+from .storing_beside import Storer, much_at_once
 from .tree import Placed, settle
 from .values import json_text
 
@@ -24,11 +23,8 @@ NO_PROJECT = "00000000-0000-0000-0000-000000000000"
 # Of one transaction, in which nobody else writes: 20 ms.
 BATCH_CONVERSATIONS = 50
 BATCH_CHARACTERS = 1_000_000
-GARBAGE_OBJECTS = 100_000
-
-# What a format raises if a field is of another type than it ever was, and what the store raises for
-# values that are nested too deep.
-STRANGE = (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError)
+# In an import of so much, another process stores: to start one takes half a second.
+LARGE_BYTES = 20_000_000
 
 # It is called with the bytes that are read, those that there are, and the conversations so far.
 OnProgress = Callable[[int, int, int], object]
@@ -59,11 +55,17 @@ class Waiting(NamedTuple):
         return f"{self.format.name}:{self.group.id}"
 
 
-def import_paths(paths: Iterable[Path], wanted: Wanted, progress: OnProgress) -> Report:
+def import_paths(
+    paths: Iterable[Path],
+    wanted: Wanted,
+    progress: OnProgress,
+    open_beside: Callable[[], None] | None = None,
+) -> Report:
     """Import all conversations under the paths, and say what became of them.
 
     All files are looked through first. Raises Unreadable if there is nothing to import; then
-    nothing was changed.
+    nothing was changed. If they are large, another process stores them, where `open_beside` opens
+    the store.
     """
     run = _Run(wanted, progress)
     found = sources.find(paths)
@@ -75,27 +77,14 @@ def import_paths(paths: Iterable[Path], wanted: Wanted, progress: OnProgress) ->
         why = f"{failed[0]['id']}: {failed[0]['why']}" if failed else "there are no conversations"
         raise Unreadable(why)
     run.total = sum(source.size for source, _ in readable)
-    with _much_at_once():
+    beside: Storer | None = None
+    if open_beside and run.total >= LARGE_BYTES and not wanted.options.is_dry:
+        beside = Storer(wanted.options, open_beside)
+    with much_at_once(), beside or nullcontext() as run.storer:
         for source, format in readable:
             run.read(source, format)
     run.report.take(run.notes.counts)
     return run.report
-
-
-@contextmanager
-def _much_at_once() -> Iterator[None]:
-    """Leave the chores to others: the search index would take twice as long as the import.
-
-    A conversation is a thousand objects and no circle. If Python looked for circles as often as
-    ever, it would take a fifteenth of the time.
-    """
-    chores, thresholds = does_chores.set(False), gc.get_threshold()
-    gc.set_threshold(GARBAGE_OBJECTS, *thresholds[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
-        does_chores.reset(chores)
 
 
 class _Run:
@@ -108,6 +97,7 @@ class _Run:
         self.total = self._passed = 0  # bytes
         self._messages = 0  # in what was read, or was there before
         self._progress = progress
+        self.storer: Storer | None = None
         self._batch: list[Waiting] = []
         self._batch_characters = 0
         # In a dry run, what would be there by now.
@@ -149,10 +139,10 @@ class _Run:
                             Waiting(self.wanted.owner(format, group.values[0]), format, group)
                         )
         except (Unreadable, *READ_ERRORS) as error:
-            self._flush()
+            self._finish()
             self.report.fail(source.name, str(error))
             return
-        self._flush()
+        self._finish()
         if self.report.found == found:
             self.report.fail(source.name, "there are no conversations in it")
         elif self._messages == told:
@@ -178,14 +168,15 @@ class _Run:
         ]
         if not arrivals:
             return
-        try:
-            results = self._store(arrivals)
-        except (Unreadable, *STRANGE):
-            for arrival in arrivals:  # one of them is bad: the others go on
-                self._store_alone(arrival)
-            return
-        for result in results:
-            self._note(result)
+        if self.storer is None:
+            self._note(store_each(arrivals, self.wanted.options))
+        else:
+            self._note(self.storer.store(arrivals))
+
+    def _finish(self) -> None:
+        self._flush()
+        if self.storer is not None:
+            self._note(self.storer.finish())
 
     def _new_in(self, batch: list[Waiting]) -> Iterator[Waiting]:
         """What is not the same as last time. Of the others no message is read."""
@@ -219,6 +210,7 @@ class _Run:
             arrival = Arrival(
                 waiting.owner, waiting.format.name, group.id, group.sha256, parsed, tree
             )
+            parsed.nodes.clear()  # they are in the tree
         except Unreadable as error:
             self.report.fail(group.id, str(error))
             return None
@@ -239,23 +231,15 @@ class _Run:
             self.report.messages_over_6_mb += 1
         return placed
 
-    def _store(self, arrivals: list[Arrival]) -> list[Result]:
-        verb = storing.look if self.wanted.options.is_dry else storing.store
-        return verb(arrivals, self.wanted.options)
-
-    def _store_alone(self, arrival: Arrival) -> None:
-        try:
-            (result,) = self._store([arrival])
-        except (Unreadable, *STRANGE) as error:
-            self.report.fail(arrival.id, str(error))
-        else:
-            self._note(result)
-
-    def _note(self, result: Result) -> None:
-        self.report.count(result.words)
-        if result.messages:
-            self.report.messages += result.messages
-            self.report.branches += result.branches
+    def _note(self, outcomes: list[Outcome]) -> None:
+        for id, result in outcomes:
+            if isinstance(result, str):
+                self.report.fail(id, result)
+                continue
+            self.report.count(result.words)
+            if result.messages:
+                self.report.messages += result.messages
+                self.report.branches += result.branches
 
 
 class _Counted:

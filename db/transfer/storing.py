@@ -4,7 +4,7 @@ A row of `imported` says which conversation was made of which one of an export. 
 the same of it as last time, no message of it is read.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from .. import conversations, trash
@@ -29,6 +29,7 @@ from .arrivals import (
     CREATED,
     DELETED_HERE,
     RESTORED,
+    STRANGE,
     UNCHANGED,
     Arrival,
     Options,
@@ -44,6 +45,11 @@ MAX_TITLE = 255
 MAX_TAGS = 16
 
 
+# The source's id of a conversation, and what became of it, or why it was not stored.
+Outcome = tuple[str, Result | str]
+Store = Callable[[Iterable[Arrival], Options], list[Result]]
+
+
 class Known(NamedTuple):
     """What was imported before."""
 
@@ -56,6 +62,25 @@ def known(owner: Owner, sources: Sequence[str]) -> dict[str, Known]:
     """Those of the sources that were imported before."""
     found = _known(*owner, sources).fetchall()
     return {source: Known(sha256, kept is not None) for source, sha256, kept in found}
+
+
+def store_each(arrivals: Sequence[Arrival], options: Options) -> list[Outcome]:
+    """Store them, or say what it would do, for options of a dry run. All in one transaction.
+
+    If one of them is bad, each has its own.
+    """
+    verb = look if options.is_dry else store
+    try:
+        return [*zip((it.id for it in arrivals), verb(arrivals, options), strict=True)]
+    except (Unreadable, *STRANGE):
+        return [(it.id, _result_alone(it, options, verb)) for it in arrivals]
+
+
+def _result_alone(arrival: Arrival, options: Options, verb: Store) -> Result | str:
+    try:
+        return verb([arrival], options)[0]
+    except (Unreadable, *STRANGE) as error:
+        return str(error)
 
 
 @transaction
