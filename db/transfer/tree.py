@@ -61,16 +61,7 @@ def settle(parsed: Parsed) -> Tree:
     nearest: dict[str, str | None] = {}  # the nearest ancestor that is a message
     times: dict[str, int] = {}
     for id in nodes:
-        walk: list[str] = []
-        at: str | None = id
-        while at is not None and at not in parents:
-            walk.append(at)
-            named = nodes[at].parent
-            parent = named if named in nodes else None
-            parents[at], at = parent, parent
-        if at is not None and at not in times:  # this walk has come back to it
-            parents[at] = None
-        for at in _from_root(walk, parents):
+        for at in _walk_to(id, nodes, parents, times):
             node, parent = nodes[at], parents[at]
             own = None if node.time is None else min(node.time, now)
             if parent is None:
@@ -114,11 +105,28 @@ def _placed(
     return Placed(id, parent, role, text, type_of(content), status, noted, client_id, time, updated)
 
 
-def _from_root(walk: list[str], parents: dict[str, str | None]) -> list[str]:
-    """A walk from a leaf to a root, the other way round. A circle begins where it was opened."""
+def _walk_to(
+    id: str, nodes: dict[str, Node], parents: dict[str, str | None], times: dict[str, int]
+) -> list[str]:
+    """A node and its ancestors that have no time yet, the oldest first. Each gets its parent.
+
+    A circle begins where it was opened.
+    """
+    if (parent := nodes[id].parent) in times and id not in times:  # as in most exports
+        parents[id] = parent
+        return [id]
+    walk: list[str] = []
+    at: str | None = id
+    while at is not None and at not in parents:
+        walk.append(at)
+        named = nodes[at].parent
+        parent = named if named in nodes else None
+        parents[at], at = parent, parent
+    if at is not None and at not in times:  # this walk has come back to it
+        parents[at] = None
     walk.reverse()
-    for index, id in enumerate(walk):
-        if parents[id] is None:
+    for index, at in enumerate(walk):
+        if parents[at] is None:
             return walk[index:] + walk[:index]
     return walk
 

@@ -139,12 +139,11 @@ def _content(
     id: str, parent: str | None, message: Object, content: Object, author: Object
 ) -> str | list[Any] | None:
     """Text or parts. "" or None if nothing is in it."""
-    kind = content.get("content_type")
+    kind, given = content.get("content_type"), as_list(content.get("parts"))
+    if kind == "text" and len(given) == 1 and isinstance(text := given[0], str):  # as most are
+        return None if not text or text.isspace() else text
     if kind in (None, "text", "multimodal_text"):
-        match content.get("parts"):
-            case [str(text)] if kind == "text":  # as almost all are
-                return None if not text or text.isspace() else text
-        given = [part for part in as_list(content.get("parts")) if part is not None]
+        given = [part for part in given if part is not None]
         if kind != "multimodal_text" and all(isinstance(part, str) for part in given):
             text = "\n".join(given)
             return text if text.strip() else None
