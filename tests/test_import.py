@@ -1,5 +1,6 @@
 """Tests imports that are repeated: of what grew, was changed here, or was killed, beside others."""
 
+import multiprocessing
 import os
 import random
 import signal
@@ -20,11 +21,20 @@ from db.__main__ import cli
 from db.engine.connect import Store
 from db.engine.database import database
 from db.engine.sqlite import SqliteStore
+from db.errors import Unavailable
 from db.lists import ACTIVITY, newest
 from db.messages import Draft
 from db.models import Imported
 from db.scope import EVERYTHING, Scope
+from db.settings import SettingsError
+from db.startup import open_once
+from db.transfer import importing
+from db.transfer.arrivals import Arrival
 from db.transfer.imported_ids import imported_id, tail_of
+from db.transfer.importing import LARGE_BYTES, Wanted, import_paths
+from db.transfer.report import Report
+from db.transfer.storing import Outcome
+from db.transfer.storing_beside import Storer
 from db.upkeep import schema
 
 from .support.exports import (
@@ -353,11 +363,13 @@ def jsonl(store: SqliteStore) -> bytes:
     return exported.read_bytes()
 
 
+@pytest.mark.parametrize("answer", ["Hello", "Hello " * 2_000], ids=["alone", "beside"])
 def test_an_import_that_is_killed_goes_on_when_it_is_run_again(
-    store: SqliteStore, file: Path, tmp_path: Path, configure: Callable[..., None]
+    answer: str, store: SqliteStore, file: Path, tmp_path: Path, configure: Callable[..., None]
 ):
-    many = [line("Hi", "Hello", "More", id=f"c{n}", title=f"T{n}") for n in range(900)]
+    many = [line("Hi", answer, "More", id=f"c{n}", title=f"T{n}") for n in range(900)]
     write(file, many)
+    assert (file.stat().st_size >= LARGE_BYTES) == (answer != "Hello")
     environment = {**os.environ, "DATABASE_URL": f"sqlite:///{store.place}"}
     command = [sys.executable, "-m", "db", "import", str(file)]
     randomly = random.Random(17)
@@ -384,6 +396,57 @@ def test_an_import_that_is_killed_goes_on_when_it_is_run_again(
     assert jsonl(other) == killed
     other.close_all()
     database.initialize(store)
+
+
+@pytest.fixture
+def beside(
+    store: SqliteStore, configure: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Path], Report]:
+    """Import a file, whatever its size, while another process stores it."""
+    configure(database_url=f"sqlite:///{store.place}")
+    monkeypatch.setattr(importing, "LARGE_BYTES", 0)
+    return lambda file: import_paths([file], Wanted(), lambda *done: None, open_once)
+
+
+def test_another_process_stores_what_is_large(beside: Callable[[Path], Report], file: Path):
+    many = [line("Hi", "Hello", id=f"c{n}", title=f"T{n}") for n in range(120)]
+    many[60] = {**many[60], "mapping": None}
+    write(file, many)
+    report = beside(file)
+    assert (report.found, report.created, report.messages) == (120, 119, 238)
+    assert [each["id"] for each in report.failed] == ["c60"]
+    assert contents_of("T119") == ["Hi", "Hello"]
+    assert (beside(file).unchanged, multiprocessing.active_children()) == (119, [])
+
+
+def test_an_error_of_the_other_process_is_raised(
+    beside: Callable[[Path], Report], file: Path, configure: Callable[..., None], tmp_path: Path
+):
+    write(file, [line("Hi", "Hello")])
+    configure(database_url=f"sqlite:///{tmp_path}/no/such.db")
+    with pytest.raises(SettingsError, match="no folder"):
+        beside(file)
+    assert multiprocessing.active_children() == []
+
+
+def test_an_import_says_that_the_other_process_was_ended(
+    beside: Callable[[Path], Report], file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write(file, [line("Hi", "Hello", id=f"c{n}", title=f"T{n}") for n in range(120)])
+    sent = Storer.store
+
+    def end_it(self: Storer, arrivals: list[Arrival]) -> list[Outcome]:
+        outcomes = sent(self, arrivals)
+        for process in multiprocessing.active_children():
+            process.kill()
+        return outcomes
+
+    monkeypatch.setattr(Storer, "store", end_it)
+    with pytest.raises(Unavailable, match="was ended"):
+        beside(file)
+    monkeypatch.undo()
+    assert bring_in(file).failed == []
+    assert Imported.select().count() == 120
 
 
 def test_writers_go_on_beside_an_import(either_store: Store, file: Path):

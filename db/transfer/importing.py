@@ -24,7 +24,7 @@ NO_PROJECT = "00000000-0000-0000-0000-000000000000"
 BATCH_CONVERSATIONS = 50
 BATCH_CHARACTERS = 1_000_000
 # In an import of so much, another process stores: to start one takes half a second.
-LARGE_BYTES = 20_000_000
+LARGE_BYTES = 10_000_000
 
 # It is called with the bytes that are read, those that there are, and the conversations so far.
 OnProgress = Callable[[int, int, int], object]
