@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,7 +67,7 @@ def measure(options: Options, step: Step) -> list[Run]:
 
 
 def _run(database: Path, *command: str) -> tuple[float, int]:
-    """The seconds that a command takes, and its greatest size in memory."""
+    """The seconds that a command takes, and its greatest size in memory, with its processes'."""
     began = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "db", *command],
@@ -75,17 +76,24 @@ def _run(database: Path, *command: str) -> tuple[float, int]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    peak = 0
+    peaks: dict[str, int] = {}
     while process.poll() is None:
         # What `wait4` tells would have the size of this process in it.
-        status = Path(f"/proc/{process.pid}/status").read_text()
-        peak = max(
-            peak, *(int(size) * 1024 for size in re.findall(r"VmHWM:\s+(\d+) kB", status)), 0
-        )
+        for pid in _with_children(process.pid):
+            with suppress(OSError):  # it has ended
+                status = Path(f"/proc/{pid}/status").read_text()
+                for size in re.findall(r"VmHWM:\s+(\d+) kB", status):
+                    peaks[pid] = int(size) * 1024
         time.sleep(POLL_SECONDS)
     if process.returncode != 0:
         raise RuntimeError(f"{command} ended with {process.returncode}")
-    return time.perf_counter() - began, peak
+    return time.perf_counter() - began, sum(peaks.values())
+
+
+def _with_children(pid: int) -> list[str]:
+    with suppress(OSError):
+        return [str(pid), *Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
 
 
 def section(found: list[Run]) -> Section:
@@ -96,7 +104,8 @@ def section(found: list[Run]) -> Section:
     return Section(
         "Import and export",
         "`python -m db import` of exports in ChatGPT's shape into a new SQLite file, and `export` "
-        "as jsonl. The seconds have the start of the command, half a second.",
+        "as jsonl. The seconds have the start of the command, half a second. The memory is that of "
+        "the process that reads and of the one that stores.",
         ["", "conversations", "MB", "seconds", "conversations/s", "peak MB"],
         [
             [
