@@ -254,8 +254,8 @@ GOALS: tuple[Goal, ...] = (
         f"transfer: {transfer.FIRST}, a second",
         "≥",
         2000,
-        "A third of the time is SQLite's, and a quarter reads the JSON. The rest is Python's, 20 "
-        "messages for each.",
+        "It needs two processors that are free: one process reads, half of it Python's steps for "
+        "20 messages each, and one stores.",
     ),
     *(
         Goal(f"{name}: peak MB", f"transfer: {name}, MB", "≤", 150)
