@@ -52,7 +52,8 @@ def settle(parsed: Parsed) -> Tree:
     """Find each message's parent, time and position, and the active leaf.
 
     A message is at least 1 ms later than its parent. So a time depends on the path to the root
-    alone, and a later export gives the same one. The order is by time and then as in the file.
+    alone, and a later export gives the same one. The order is by time and then as in the file. What
+    was ours has the order of its positions already, whatever its times are.
     """
     nodes = parsed.nodes
     now = time.time_ns() // 1_000_000
@@ -70,14 +71,16 @@ def settle(parsed: Parsed) -> Tree:
                 nearest[at] = parent if nodes[parent].said is not None else nearest[parent]
                 least = times[parent] + 1
                 times[at] = least if own is None or own < least else own
+    order = list(nodes)
+    if not (parsed.is_exact and _is_in_order(order, parents)):
+        order.sort(key=times.__getitem__)  # it keeps the order of the file
     if parsed.is_exact:
         times.update({id: node.time for id, node in nodes.items() if node.time is not None})
     messages = [
         _placed(id, node, node.said, parents[id], nearest[id], times[id], now)
-        for id, node in nodes.items()
+        for id, node in ((id, nodes[id]) for id in order)
         if node.said is not None
     ]
-    messages.sort(key=lambda placed: placed.time)  # it keeps the order of the file
     inner = {placed.parent for placed in messages}
     leaves = [placed.id for placed in messages if placed.id not in inner]
     return Tree(created, messages, _leaf(parsed, nodes, nearest, leaves), len(leaves))
@@ -129,6 +132,16 @@ def _walk_to(
         if parents[at] is None:
             return walk[index:] + walk[:index]
     return walk
+
+
+def _is_in_order(order: list[str], parents: dict[str, str | None]) -> bool:
+    """Whether each parent stands before its children."""
+    passed: set[str | None] = {None}
+    for id in order:
+        if parents[id] not in passed:
+            return False
+        passed.add(id)
+    return True
 
 
 def _created(parsed: Parsed, now: int) -> int:
