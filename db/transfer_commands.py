@@ -108,7 +108,7 @@ def export(
     """Write all conversations into FILE, as they are at this moment. `-` prints them.
 
     Others may read and write meanwhile. What is in the trash is left out. FILE is whole from the
-    moment it exists.
+    moment it exists. The exit status is 1 if some conversation could not be written.
     """
     scope = Scope(project_id, user_id)
     is_printed = str(file) == "-"
@@ -118,11 +118,15 @@ def export(
         )
     with opened(), Progress("Exporting") as progress:
         if is_printed:
-            count = export_all(sys.stdout, format, scope, branch == "active", progress.show)
+            done = export_all(sys.stdout, format, scope, branch == "active", progress.show)
         else:
             with _whole(file) as part:
-                count = export_all(part, format, scope, branch == "active", progress.show)
-    click.echo(f"{count:,} conversations are in {file}.", err=True)
+                done = export_all(part, format, scope, branch == "active", progress.show)
+    for failed in done.failed:
+        click.echo(f"Error: {failed}.", err=True)
+    click.echo(f"{done.written:,} conversations are in {file}.", err=True)
+    if done.failed:
+        raise SystemExit(1)
 
 
 @contextmanager

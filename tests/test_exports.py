@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import pytest
 from click.testing import CliRunner, Result
 
-from db import conversations, messages, streams
+from db import conversations, messages, streams, transcripts
 from db.__main__ import cli
 from db.engine.connect import Store
 from db.engine.database import database
@@ -20,6 +20,7 @@ from db.scope import EVERYTHING, Scope
 from db.settings import settings
 from db.startup import open_store
 from db.transfer.exporting import FORMATS
+from db.transfer.formats import confab
 from handlers.exports import ExportQuery, attachment, export_conversation
 from handlers.http.caller import Caller
 
@@ -335,6 +336,73 @@ def test_what_is_being_written_is_exported_as_far_as_it_is(tmp_path: Path, anyon
     assert bring_in(tmp_path / "out").unchanged == 1
     text = export_conversation(anyone, id, ExportQuery()).body
     assert "## Assistant (in progress)\n\nSo far" in text
+
+
+def grown_with_older_times(path: Path) -> None:
+    """An imported conversation whose positions do not follow its times."""
+    nodes = {"q": (None, said("Q", time=5)), "a": ("q", said("A", "assistant", 6))}
+    bring_in(write(path, [chatgpt(nodes)]))
+    nodes |= {"x": (None, said("X", time=1)), "y": ("x", said("Y", "assistant", 2))}
+    assert bring_in(write(path, [chatgpt(nodes)])).extended == 1
+
+
+def test_jsonl_keeps_an_order_that_is_not_that_of_the_times(
+    empty: Callable[[], None], tmp_path: Path
+):
+    grown_with_older_times(tmp_path / "in")
+    run("export", tmp_path / "1.jsonl")
+    empty()
+    assert bring_in(tmp_path / "1.jsonl").failed == []
+    run("export", tmp_path / "2.jsonl")
+    whole = (tmp_path / "1.jsonl").read_text()
+    assert (tmp_path / "2.jsonl").read_text() == whole
+    # Parents that are younger, and lines in another order: it is read all the same.
+    head, *lines = whole.splitlines()
+    empty()
+    (tmp_path / "3.jsonl").write_text("\n".join([head, *reversed(lines)]))
+    assert bring_in(tmp_path / "3.jsonl").created == 1
+    assert {row[1:] for row in tree_of("Planning")[:-1]} == {
+        ("Q", None), ("A", "Q"), ("X", None), ("Y", "X")
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("format", ["jsonl", "chatgpt", "openwebui", "openai"])
+def test_what_was_added_here_to_an_import_is_not_doubled(tmp_path: Path, format: str):
+    write(tmp_path / "in", IN_OWN_SHAPE.get(format, [line("Hi", "Hello", title="T")]))
+    bring_in(tmp_path / "in", project_id=PROJECT)
+    (row,) = newest(EVERYTHING).rows
+    # A message that says it is another one, and one with the shape of no export.
+    copied = {"import": {"format": format, "id": "q", "content_type": "code", "children": 5}}
+    drafts = [
+        Draft("user", "Local"),
+        Draft("user", "Copied", metadata=copied),
+        Draft("assistant", [{"type": "tool_call"}], metadata=copied),
+    ]
+    messages.append(EVERYTHING, row.id, drafts)
+    transcripts.fork(EVERYTHING, row.id, title="Fork")
+    note = {"import": {"format": format, "id": "c", "mapping": 5, "children": 5, "meta": 5}}
+    started = Scope(PROJECT, None)
+    other = transcripts.start(started, PROJECT, drafts, title="Other", metadata=note)
+    assert other.conversation.id
+    assert run("export", tmp_path / "out", "--format", format).exit_code == 0
+    before = everything()
+    assert bring_in(tmp_path / "out", project_id=PROJECT).unchanged == 3
+    assert everything() == before
+
+
+def test_a_conversation_that_cannot_be_written_is_reported_and_the_others_are_written(
+    conversation_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    bad = conversations.start(EVERYTHING, PROJECT, "Bad").id
+    record = confab.conversation_record
+
+    def one_is_bad(row: Any) -> Any:
+        return {}["type"] if row.id == bad else record(row)
+
+    monkeypatch.setattr(confab, "conversation_record", one_is_bad)
+    result = run("export", tmp_path / "out")
+    assert (result.exit_code, bad in result.stderr) == (1, True)
+    assert len((tmp_path / "out").read_text().splitlines()) == 7
 
 
 # Over HTTP

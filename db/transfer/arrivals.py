@@ -1,7 +1,7 @@
 """A conversation of an export on its way into the store, and what became of it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -53,10 +53,15 @@ class Arrival:
     def source(self) -> str:
         return f"{self.format}:{self.id}"
 
-    def tail(self, message_id: str, is_own: bool) -> int:
-        """What says which message it is. It may be one of ours that comes back."""
-        own = own_id(message_id) if is_own else None
-        return tail_in(own) if own else self._tails(message_id)
+    def tail(self, message_id: str, is_own: bool, known: Container[int]) -> int:
+        """What says which message it is. It may be one of ours that comes back.
+
+        `known` are the tails of those that are here or were deleted here.
+        """
+        own = own_id(message_id)
+        if own and (is_own or tail_in(own) in known):
+            return tail_in(own)
+        return self._tails(message_id)
 
     def row(
         self, placed: Placed, conversation_id: str, position: int, after: str, is_own: bool

@@ -17,6 +17,7 @@ from ..models import (
     MessageRow,
 )
 from ..scope import Scope
+from .arrivals import STRANGE
 from .formats import chatgpt, confab, finetune, markdown, openai, openwebui
 
 
@@ -31,6 +32,13 @@ class ExportFormat(NamedTuple):
     begin: str = ""
     between: str = ""
     end: str = ""
+
+
+class Exported(NamedTuple):
+    """How many conversations were written, and which ones cannot be, and why."""
+
+    written: int
+    failed: list[str]
 
 
 def _lines(objects: Iterable[Any]) -> str:
@@ -77,8 +85,8 @@ def export_all(
     scope: Scope,
     only_active: bool = False,
     progress: Callable[[int, int], object] = lambda done, total: None,
-) -> int:
-    """Write all conversations that a scope covers, but what is in the trash. Return their number.
+) -> Exported:
+    """Write all conversations that a scope covers, but what is in the trash.
 
     `progress` is called with the number of those that are written, and how many there are.
     """
@@ -90,15 +98,19 @@ def export_all(
         conditions.append(Conversation.user_id == scope.user_id)
     total = Conversation.select(fn.COUNT(1)).where(*conditions).scalar()
     file.write(writer.begin)
-    done = 0
+    written = 0
+    failed: list[str] = []
     for row in _conversations(conditions):
-        if done:
-            file.write(writer.between)
-        file.write(writer.write(row, _messages(row, writer.is_line or only_active)))
-        done += 1
-        progress(done, total)
+        try:
+            text = writer.write(row, _messages(row, writer.is_line or only_active))
+        except STRANGE as error:
+            failed.append(f"{row.id} cannot be written: {error!r}")
+            continue
+        file.write(f"{writer.between}{text}" if written else text)
+        written += 1
+        progress(written, total)
     file.write(writer.end)
-    return done
+    return Exported(written, failed)
 
 
 def _conversations(conditions: list[Any]) -> Iterator[ConversationRow]:

@@ -55,12 +55,15 @@ def bring_up_to_date(
     if not options.is_dry:
         conversation = conversations.lock(EVERYTHING, conversation.id)
     here = _all_in(conversation.id)
-    found = _differences(arrival, conversation.id, here, is_own)
+    by_tail = {tail_in(row.id): row for row in here}
+    deleted = {tail_in(id): id for (id,) in _deleted(conversation.id)}
+    known = by_tail.keys() | deleted.keys()
+    tails = {it.id: arrival.tail(it.id, is_own, known) for it in arrival.tree.messages}
+    found = _differences(arrival.tree.messages, tails, by_tail, deleted)
     restored = len(found.deleted) if options.restore else 0
     result = Result(found.words(options), restored + len(found.new), arrival.tree.branches)
     if options.is_dry:
         return result
-    tails = {placed.id: arrival.tail(placed.id, is_own) for placed in arrival.tree.messages}
     parents = {
         tails[placed.id]: None if placed.parent is None else tails[placed.parent]
         for placed in arrival.tree.messages
@@ -75,7 +78,7 @@ def bring_up_to_date(
         conversation = conversations.find(EVERYTHING, conversation.id)
         here = _all_in(conversation.id)
     if found.new:
-        _extend(arrival, conversation, here, found.new, parents, leaf, is_own)
+        _extend(arrival, conversation, here, found.new, tails, parents, leaf, is_own)
     if options.update:
         for row, placed in found.changed:
             messages.edit(
@@ -86,13 +89,14 @@ def bring_up_to_date(
 
 
 def _differences(
-    arrival: Arrival, conversation_id: str, here: list[MessageRow], is_own: bool
+    messages: list[Placed],
+    tails: Mapping[str, int],
+    by_tail: Mapping[int, MessageRow],
+    deleted: Mapping[int, str],
 ) -> Differences:
-    by_tail = {tail_in(row.id): row for row in here}
-    deleted = {tail_in(id): id for (id,) in _deleted(conversation_id)}
     found = Differences([], [], [])
-    for placed in arrival.tree.messages:
-        tail = arrival.tail(placed.id, is_own)
+    for placed in messages:
+        tail = tails[placed.id]
         if (row := by_tail.get(tail)) is not None:
             if not _is_same(row, placed):
                 found.changed.append((row, placed))
@@ -129,6 +133,7 @@ def _extend(
     conversation: ConversationRow,
     here: list[MessageRow],
     new: list[Placed],
+    tails: Mapping[str, int],
     parents: Mapping[int, int | None],
     leaf: int | None,
     is_own: bool,
@@ -142,7 +147,7 @@ def _extend(
     for placed in new:
         position += 1
         row = arrival.row(placed, conversation.id, position, newest_id, is_own)
-        tail = arrival.tail(placed.id, is_own)
+        tail = tails[placed.id]
         parent = nearest(parents[tail], parents, places)
         at = ROOT if parent is None else parent[0]
         if at != newest_position:

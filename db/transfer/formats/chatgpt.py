@@ -26,6 +26,7 @@ from ..parsed import (
     text_part,
     without,
 )
+from ..source_ids import source_ids, source_role, source_title
 from ..values import milliseconds
 
 NAME = "chatgpt"
@@ -200,7 +201,7 @@ FORMAT = Format(NAME, _matches, _id_of, _read)
 def write(conversation: ConversationRow, rows: Sequence[MessageRow]) -> Object:
     """A conversation of `conversations.json`, with the whole tree."""
     source = import_of(conversation.metadata, NAME)
-    ids = {row.id: str(import_of(row.metadata, NAME).get("id", row.id)) for row in rows}
+    id, ids = source_ids(conversation, rows, NAME)
     mapping: dict[str, Object] = {
         ROOT: {"id": ROOT, "message": None, "parent": None, "children": []}
     }
@@ -214,9 +215,9 @@ def write(conversation: ConversationRow, rows: Sequence[MessageRow]) -> Object:
             "parent": parent,
             "children": [],
         }
-    id = source.get("id", conversation.id)
     return {
-        "title": source.get("title", conversation.title),
+        **without(source, "format", "id", "title"),
+        "title": source_title(conversation, NAME),
         "create_time": _seconds(conversation.created_at),
         "update_time": _seconds(conversation.updated_at),
         "mapping": mapping,
@@ -224,7 +225,6 @@ def write(conversation: ConversationRow, rows: Sequence[MessageRow]) -> Object:
         "conversation_id": id,
         "id": id,
         "is_archived": bool(conversation.is_archived),
-        **without(source, "format", "id", "title"),
     }
 
 
@@ -237,11 +237,6 @@ def _message(row: MessageRow, id: str) -> Object:
     }
     is_whole = row.status == COMPLETED
     return {
-        "id": id,
-        "author": {"role": row.role, "name": None, "metadata": {}, **author},
-        "create_time": _seconds(row.created_at),
-        "update_time": _seconds(row.updated_at) if row.updated_at > row.created_at else None,
-        "content": _written(row.content, rest.get("content_type")),
         "status": "finished_successfully" if is_whole else "in_progress",
         "end_turn": None,
         "weight": 1.0,
@@ -249,18 +244,23 @@ def _message(row: MessageRow, id: str) -> Object:
         "recipient": "all",
         "channel": None,
         **fields,
+        "id": id,
+        "author": {"name": None, "metadata": {}, **author, "role": source_role(row, author)},
+        "create_time": _seconds(row.created_at),
+        "update_time": _seconds(row.updated_at) if row.updated_at > row.created_at else None,
+        "content": _written(row.content, rest.get("content_type")),
     }
 
 
-def _written(content: str | list[Any], kind: str | None) -> Object:
+def _written(content: str | list[Any], kind: Any) -> Object:
     if isinstance(content, str):
         return {"content_type": "text", "parts": [content]}
-    if kind is None or len(content) != 1 or not isinstance(content[0], dict):
+    if not isinstance(kind, str) or len(content) != 1 or not isinstance(content[0], dict):
         return {"content_type": "multimodal_text", "parts": list(_written_parts(content))}
     part = content[0]
     names: tuple[str, ...] = ("type",)
     own: Object = {}
-    if part["type"] == "tool_call":
+    if part.get("type") == "tool_call" and "arguments" in part:
         names, own = ("type", "id", "name", "arguments"), {"text": part["arguments"]}
     elif kind in RESULTS:
         names = ("type", "call_id", "output", "is_error", *(("name",) * (kind != "system_error")))
@@ -269,7 +269,7 @@ def _written(content: str | list[Any], kind: str | None) -> Object:
         names = ("type", "text")
     elif kind == "reasoning_recap":
         names, own = ("type", "text"), {"content": part.get("text")}
-    return {"content_type": kind, **{k: it for k, it in part.items() if k not in names}, **own}
+    return {**{k: it for k, it in part.items() if k not in names}, **own, "content_type": kind}
 
 
 def _written_parts(parts: Sequence[Any]) -> Iterator[Any]:

@@ -20,11 +20,11 @@ from ..parsed import (
     Said,
     as_object,
     as_text,
-    import_of,
     imported,
     plain,
     without,
 )
+from ..source_ids import source_ids, source_role
 from ..values import milliseconds
 
 NAME = "openai"
@@ -118,32 +118,32 @@ FORMAT = Format(NAME, _begins, _id_of, _read, _begins)
 
 def write(conversation: ConversationRow, rows: Sequence[MessageRow]) -> Iterator[Object]:
     """The conversation's line, and an item for each message of a branch."""
-    source = import_of(conversation.metadata, NAME)
+    id, ids = source_ids(conversation, rows, NAME)
     metadata = without(conversation.metadata or {}, "import")
     title = {"title": conversation.title} if conversation.title else {}
     yield {
         "object": CONVERSATION,
-        "id": source.get("id", f"conv_{_hex(conversation.id)}"),
+        "id": f"conv_{_hex(id)}" if id == conversation.id else id,
         "created_at": int(datetime.fromisoformat(conversation.created_at).timestamp()),
         "metadata": {**metadata, **title},
     }
     for row in rows:
-        yield _item(row, import_of(row.metadata, NAME).get("id"))
+        yield _item(row, ids[row.id])
 
 
-def _item(row: MessageRow, id: str | None) -> Object:
+def _item(row: MessageRow, id: str) -> Object:
     if isinstance(row.content, Item):
         (item,) = row.content
         prefix = PREFIXES.get(item.get("type"), OTHER_PREFIX)
-        return {**item, "id": id or f"{prefix}_{_hex(row.id)}"}
-    status = INCOMPLETE if row.status == IN_PROGRESS else row.status
+        return {**item, "id": f"{prefix}_{_hex(id)}" if id == row.id else id}
+    more = as_object((row.metadata or {}).get(ITEM))
     return {
+        **more,
         "type": "message",
-        "id": id or f"{PREFIXES['message']}_{_hex(row.id)}",
-        "status": status,
-        "role": row.role,
+        "id": f"{PREFIXES['message']}_{_hex(id)}" if id == row.id else id,
+        "status": INCOMPLETE if row.status == IN_PROGRESS else row.status,
+        "role": source_role(row, more),
         "content": _parts(row),
-        **as_object((row.metadata or {}).get(ITEM)),
     }
 
 

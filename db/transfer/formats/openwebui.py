@@ -24,6 +24,7 @@ from ..parsed import (
     text_part,
     without,
 )
+from ..source_ids import source_ids, source_role, source_title
 from ..values import milliseconds
 
 NAME = "openwebui"
@@ -133,7 +134,7 @@ FORMAT = Format(NAME, _matches, _id_of, _read)
 def write(conversation: ConversationRow, rows: Sequence[MessageRow]) -> Object:
     """A chat of the array, with the whole tree and a copy of the active line."""
     source = import_of(conversation.metadata, NAME)
-    ids = {row.id: str(import_of(row.metadata, NAME).get("id", row.id)) for row in rows}
+    chat_id, ids = source_ids(conversation, rows, NAME)
     messages: dict[str, Object] = {}
     for row in rows:
         id, parent = ids[row.id], ids.get(row.parent_id or "")
@@ -146,17 +147,18 @@ def write(conversation: ConversationRow, rows: Sequence[MessageRow]) -> Object:
     while at is not None:
         line.append(messages[at])
         at = messages[at]["parentId"]
-    title = source.get("title", conversation.title) or "New Chat"
+    title = source_title(conversation, NAME) or "New Chat"
     created = datetime.fromisoformat(conversation.created_at).timestamp()
     return {
-        "id": source.get("id", conversation.id),
+        **without(source, "format", "id", "title", "chat", "user_id", "meta"),
+        "id": chat_id,
         "user_id": conversation.user_id or "",
         "title": title,
         "chat": {
-            "title": title,
             "models": [],
-            "timestamp": round(created * 1000),
             **as_object(source.get("chat")),
+            "title": title,
+            "timestamp": round(created * 1000),
             "history": {"currentId": leaf, "messages": messages},
             "messages": line[::-1],
         },
@@ -165,7 +167,6 @@ def write(conversation: ConversationRow, rows: Sequence[MessageRow]) -> Object:
         "archived": bool(conversation.is_archived),
         "pinned": bool(conversation.is_pinned),
         "meta": {"tags": conversation.tags or []},
-        **without(source, "format", "id", "title", "chat", "user_id", "meta"),
     }
 
 
@@ -178,13 +179,13 @@ def _message(row: MessageRow, id: str, parent: str | None) -> Object:
         said = [part for part in content if part not in files]
         content = plain(said) if len(said) == 1 else said or ""
     return {
+        **({} if row.status == COMPLETED else {"done": False}),
+        **without(rest, "format", "id", "parent", "time"),
         "id": id,
         "parentId": parent,
         "childrenIds": [],
-        "role": row.role,
+        "role": source_role(row, rest),
         "content": content,
         "timestamp": datetime.fromisoformat(row.created_at).timestamp(),
         **({"files": files} if files else {}),
-        **({} if row.status == COMPLETED else {"done": False}),
-        **without(rest, "format", "id", "parent", "time"),
     }
