@@ -11,13 +11,16 @@ import pytest
 from click.testing import CliRunner, Result
 
 from db.__main__ import cli
+from db.engine.connect import Store
 from db.engine.database import database
-from db.transfer import importing, sources
+from db.lists import newest
+from db.scope import EVERYTHING
+from db.transfer import importing, sources, storing
 from db.transfer.json_values import Reader
 from db.transfer.parsed import Unreadable
 
-from .support.exports import bring_in, line, tree_of, write
-from .support.world import dump
+from .support.exports import bring_in, chatgpt, line, said, tree_of, write
+from .support.world import PROJECT, dump
 
 
 def zipped(path: Path, members: dict[str, Any]) -> Path:
@@ -224,3 +227,127 @@ def test_progress_tells_the_bytes_and_the_conversations(tmp_path: Path):
     size = file.stat().st_size
     assert told[0][:2] == (size, size)
     assert told[-1] == (size, size, 5)
+
+
+OURS = {
+    "type": "conversation", "id": "c", "project_id": PROJECT, "user_id": None, "title": "T",
+    "created_at": "2023-11-14T22:13:20.000Z", "updated_at": "2023-11-14T22:13:20.000Z",
+}  # fmt: skip
+OURS_TOO = {"type": "message", "id": "m", "role": "user", "content": "Hi", "status": "completed"}
+
+
+def nested(depth: int) -> Any:
+    value: Any = "x"
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        ({"title": {}}, {}),
+        ({"key": "k" * 256}, {}),
+        ({"key": 5}, {}),
+        ({"tags": [5]}, {}),
+        ({"tags": "t"}, {}),
+        ({"tags": ["t" * 65]}, {}),
+        ({"metadata": [1]}, {}),
+        ({"user_id": {}}, {}),
+        ({"metadata": {"x": nested(300)}}, {}),
+        ({}, {"client_id": {}}),
+        ({}, {"client_id": "x" * 65}),
+        ({}, {"metadata": "x"}),
+        ({}, {"metadata": {"x": nested(300)}}),
+        ({}, {"content": ["x"]}),
+        ({}, {"content": [{"type": "x", "x": nested(300)}]}),
+    ],
+)
+def test_a_line_that_the_api_would_not_take_fails_alone(
+    either_store: Store, tmp_path: Path, head: Any, message: Any
+):
+    good = [{**OURS, "id": "good", "title": "Good"}, OURS_TOO]
+    lines = ({**OURS, **head}, {**OURS_TOO, **message}, *good)
+    report = bring_in(write(tmp_path / "in.jsonl", lines))
+    assert (report.created, [each["id"] for each in report.failed]) == (1, ["c"])
+    assert tree_of("Good") == [("user", "Hi", None), ("leaf", "Hi")]
+
+
+def test_what_the_driver_refuses_fails_alone(
+    either_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    title_of = storing._title_and_metadata
+
+    def unbound(arrival: Any) -> Any:
+        return ({} if arrival.id == "c" else "Good"), title_of(arrival)[1]
+
+    monkeypatch.setattr(storing, "_title_and_metadata", unbound)
+    report = bring_in(write(tmp_path / "in", [line("Hi"), line("Hi", id="d")]))
+    assert (report.created, [each["id"] for each in report.failed]) == (1, ["c"])
+
+
+def test_values_that_are_nested_are_shown_as_deep_as_they_are_taken(tmp_path: Path, api: Any):
+    for depth in (240, 250):
+        lines = (
+            {**OURS, "id": f"c{depth}", "metadata": {"x": nested(depth)}},
+            {**OURS_TOO, "metadata": {"x": nested(depth)}},
+        )
+        report = bring_in(write(tmp_path / "in.jsonl", lines))
+        assert report.created == (depth == 240)
+    assert api.get("/api/v1/conversations", project_id=PROJECT).status == 200
+    (row,) = newest(EVERYTHING).rows
+    assert api.get(f"/api/v1/conversations/{row.id}").status == 200
+
+
+def test_chats_of_two_users_are_refused_but_for_the_first_ones_each_time(tmp_path: Path):
+    chats = [
+        {
+            "id": name,
+            "user_id": name,
+            "title": name,
+            "chat": {"history": {"messages": {"m": {"role": "user", "content": "Hi"}}}},
+        }
+        for name in ("alice", "bob")
+    ]
+    file = write(tmp_path / "1.json", chats)
+    for told in ("created", "unchanged", "unchanged"):
+        report = bring_in(file, user_id="alice")
+        assert getattr(report, told) == 1
+        assert [each["id"] for each in report.failed] == ["bob"]
+    # Each file may be of another one.
+    other = write(tmp_path / "2.json", chats[1:])
+    assert bring_in(file, other, is_dry=True).created == 2
+
+
+def test_what_is_no_object_fails_and_null_does_not(tmp_path: Path):
+    report = bring_in(write(tmp_path / "in", [line("Hi"), None, 5]))
+    assert (report.found, report.created) == (3, 1)
+    assert [each["why"] for each in report.failed] == ["it is no object"]
+    # If all have failed, nothing more is to be said.
+    report = bring_in(write(tmp_path / "in", [{"conversation_id": "c", "mapping": 5}]))
+    assert [each["why"] for each in report.failed] == ["it has no mapping"]
+    with pytest.raises(Unreadable, match="nothing in it"):
+        bring_in(write(tmp_path / "in", {"conversations": [5]}))
+
+
+def test_half_a_surrogate_pair_behind_a_backslash_is_replaced(tmp_path: Path):
+    text = json.dumps([line("A", id="I")]).replace('"A"', r'"\\ud83d\ude00"')
+    (tmp_path / "in").write_text(text.replace('"I"', r'"\\ud83d\ude00"'))
+    assert bring_in(tmp_path / "in").created == 1
+    assert tree_of("Planning")[0][1] == "\\ud83d\ufffd"
+
+
+def test_all_gives_the_same_id_to_what_has_none(tmp_path: Path):
+    hidden = said("Secret", "system", metadata={"is_visually_hidden_from_conversation": True})
+    nodes = {"1": (None, said("Hi")), "2": ("1", hidden)}
+    value = {key: it for key, it in chatgpt(nodes).items() if key != "conversation_id"}
+    file = write(tmp_path / "in", [value])
+    assert bring_in(file).created == 1
+    assert bring_in(file, keeps_hidden=True).extended == 1
+    assert bring_in(file, keeps_hidden=True).unchanged == 1
+
+
+def test_a_dry_run_of_a_file_that_is_named_twice_says_that_it_is_unchanged(tmp_path: Path):
+    file = write(tmp_path / "in", [line("Hi")])
+    report = bring_in(file, file, is_dry=True)
+    assert (report.created, report.unchanged, report.failed) == (1, 1, [])

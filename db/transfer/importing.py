@@ -25,6 +25,7 @@ BATCH_CONVERSATIONS = 50
 BATCH_CHARACTERS = 1_000_000
 # In an import of so much, another process stores: to start one takes half a second.
 LARGE_BYTES = 10_000_000
+ANOTHERS = "it belongs to another user, {}: import each user's chats apart"
 
 # It is called with the bytes that are read, those that there are, and the conversations so far.
 OnProgress = Callable[[int, int, int], object]
@@ -101,7 +102,7 @@ class _Run:
         self._batch: list[Waiting] = []
         self._batch_characters = 0
         # In a dry run, what would be there by now.
-        self._seen: set[tuple[Owner, str]] = set()
+        self._seen: dict[tuple[Owner, str], str] = {}  # with its hash
 
     def recognise(self, candidates: Iterable[Source]) -> list[tuple[Source, Format]]:
         """Those that are exports. What is none is a side file, unless it was named."""
@@ -128,16 +129,24 @@ class _Run:
 
     def read(self, source: Source, format: Format) -> None:
         """Import what is in a file. If it is damaged somewhere, what stands before that is in."""
-        found, told = self.report.found, self._messages
+        found, told, failed = self.report.found, self._messages, len(self.report.failed)
+        user: str | None = None  # at the source, of the first conversation that has one
         try:
             with source.open() as file:
                 values = Reader(_Counted(file, self), self.notes.counts).values()
                 for group in groups(format, values, self.notes):
                     self.report.found += 1
-                    if group is not None:
-                        self._take(
-                            Waiting(self.wanted.owner(format, group.values[0]), format, group)
-                        )
+                    if group is None:
+                        continue
+                    if not isinstance(value := group.values[0], dict):
+                        self.report.fail(group.id, "it is no object")
+                        continue
+                    its = format.user_at_the_source(value)
+                    user = user or its
+                    if its in (None, user):
+                        self._take(Waiting(self.wanted.owner(format, value), format, group))
+                    else:
+                        self.report.fail(group.id, ANOTHERS.format(its))
         except (Unreadable, *READ_ERRORS) as error:
             self._finish()
             self.report.fail(source.name, str(error))
@@ -145,7 +154,7 @@ class _Run:
         self._finish()
         if self.report.found == found:
             self.report.fail(source.name, "there are no conversations in it")
-        elif self._messages == told:
+        elif self._messages == told and len(self.report.failed) == failed:
             self.report.fail(source.name, "there are no messages in it")
 
     def passed_over(self, count: int) -> None:
@@ -186,18 +195,19 @@ class _Run:
             known |= {(owner, name): it for name, it in storing.known(owner, asked).items()}
         options = self.wanted.options
         for waiting in batch:
-            it = known.get((waiting.owner, waiting.source))
+            key, sha256 = (waiting.owner, waiting.source), waiting.group.sha256
+            it = known.get(key)
             if it is not None and not it.is_there and not options.restore:
                 self.report.deleted_here += 1
                 self._messages += 1
-            elif it is not None and it.sha256 == waiting.group.sha256 and not options.compares_all:
+            elif (it is not None and it.sha256 == sha256 and not options.compares_all) or (
+                self._seen.get(key) == sha256
+            ):
                 self.report.unchanged += 1
                 self._messages += 1
-            elif options.is_dry and (waiting.owner, waiting.source) in self._seen:
-                self.report.unchanged += 1
             else:
                 if options.is_dry:
-                    self._seen.add((waiting.owner, waiting.source))
+                    self._seen[key] = sha256
                 yield waiting
 
     def _arrival(self, waiting: Waiting) -> Arrival | None:

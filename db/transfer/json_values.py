@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
-from .parsed import NotJson, Unreadable
+from .parsed import NotJson, Unreadable, as_object
 
 CHUNK_BYTES = 1 << 20
 MAX_VALUE_CHARACTERS = 1 << 28  # of one conversation
@@ -99,7 +99,7 @@ class Reader:
                 items = self._array()
                 first = next(items, None)
                 # Such a list may also be one conversation, and its elements messages: ShareGPT.
-                if first is not None and "from" not in (first.value or {}):
+                if first is not None and "from" not in as_object(first.value):
                     is_wrapper, self._kept = True, None
                     yield first
                     yield from items

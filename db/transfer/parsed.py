@@ -82,7 +82,6 @@ class Notes:
 
     keeps_hidden: bool = False
     counts: Counter[str] = field(default_factory=Counter)
-    owner_id: str | None = None  # at the source, of the first conversation that has one
 
     def skip(self, reason: str) -> None:
         self.counts[reason] += 1
@@ -92,7 +91,7 @@ class Notes:
         self.counts["attachments"] += count
 
 
-def _no_owner(value: Object) -> Owner | None:
+def _not_told(value: Object) -> None:
     return None
 
 
@@ -105,7 +104,8 @@ class Format(NamedTuple):
     read: Callable[[list[Any], Notes], Parsed]
     # Whether a value begins a conversation. None if each value is one.
     begins: Callable[[Any], bool] | None = None
-    owner_of: Callable[[Object], Owner | None] = _no_owner
+    owner_of: Callable[[Object], Owner | None] = _not_told
+    user_at_the_source: Callable[[Object], str | None] = _not_told
 
 
 # --- What formats have in common

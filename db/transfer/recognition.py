@@ -81,7 +81,7 @@ def groups(format: Format, values: Iterable[Value], notes: Notes) -> Iterator[Gr
         if begins and gathered:
             yield _group(format, gathered, seen, notes)
             gathered = []
-        if begins and not isinstance(value.value, dict):
+        if begins and value.value is None:
             yield None
         elif format.begins is None:
             yield _group(format, [value], seen, notes)
@@ -92,7 +92,7 @@ def groups(format: Format, values: Iterable[Value], notes: Notes) -> Iterator[Gr
 
 
 def _group(format: Format, values: list[Value], seen: dict[str, int], notes: Notes) -> Group:
-    digest = sha256(b"with what is hidden" if notes.keeps_hidden else b"")
+    digest = sha256()
     for value in values:
         digest.update(value.text.encode(errors="surrogatepass"))
     text = digest.hexdigest()
@@ -103,4 +103,6 @@ def _group(format: Format, values: list[Value], seen: dict[str, int], notes: Not
         id = f"{text}:{ordinal}"
     elif len(id) > MAX_ID_LENGTH:  # it is part of a key
         id = sha256(id.encode()).hexdigest()
-    return Group(clean, id, text, sum(len(it.text) for it in values))
+    if notes.keeps_hidden:  # it is read otherwise, and has the same id
+        digest.update(b"with what is hidden")
+    return Group(clean, id, digest.hexdigest(), sum(len(it.text) for it in values))

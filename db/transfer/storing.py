@@ -4,6 +4,7 @@ A row of `imported` says which conversation was made of which one of an export. 
 the same of it as last time, no message of it is read.
 """
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from .. import conversations, trash
 from ..branches import ROOT
 from ..clock import moment_of
 from ..conversations import IMPORT
-from ..engine.database import database, query, snapshot, transaction
+from ..engine.database import MISTAKES, database, query, snapshot, transaction
 from ..engine.prepared import insertion, prepared, prepared_for_list
 from ..errors import StoreError
 from ..models import (
@@ -40,10 +41,14 @@ from .growing import bring_up_to_date
 from .imported_ids import imported_id, own_id, tail_of
 from .parsed import Owner, Unreadable
 from .rows import values_of
+from .values import json_text
 
 MAX_TITLE = 255
 MAX_TAGS = 16
 
+
+# What a conversation raises that cannot be stored: it, and no other one, is to blame.
+BAD = (Unreadable, *STRANGE, *MISTAKES)
 
 # The source's id of a conversation, and what became of it, or why it was not stored.
 Outcome = tuple[str, Result | str]
@@ -72,15 +77,15 @@ def store_each(arrivals: Sequence[Arrival], options: Options) -> list[Outcome]:
     verb = look if options.is_dry else store
     try:
         return [*zip((it.id for it in arrivals), verb(arrivals, options), strict=True)]
-    except (Unreadable, *STRANGE):
+    except BAD:
         return [(it.id, _result_alone(it, options, verb)) for it in arrivals]
 
 
 def _result_alone(arrival: Arrival, options: Options, verb: Store) -> Result | str:
     try:
         return verb([arrival], options)[0]
-    except (Unreadable, *STRANGE) as error:
-        return str(error)
+    except BAD as error:
+        return " ".join(str(error).split())
 
 
 @transaction
@@ -204,15 +209,17 @@ def _rows(arrival: Arrival, conversation_id: str, is_own: bool) -> list[MessageR
 
 
 def _title_and_metadata(arrival: Arrival) -> tuple[str | None, dict[str, Any] | None]:
+    """As they are stored. Raises Unreadable if the metadata cannot be."""
     parsed = arrival.parsed
     if parsed.is_exact:
-        return parsed.title, parsed.metadata or None
+        metadata = json.loads(json_text(parsed.metadata))
+        return parsed.title and parsed.title[:MAX_TITLE], metadata or None
     rest = parsed.rest
     title = parsed.title.strip() if isinstance(parsed.title, str) else ""
     if len(title) > MAX_TITLE:
         title, rest = title[:MAX_TITLE].rstrip(), {**rest, "title": title}
-    note = {"format": arrival.format, "id": arrival.id, **rest}
-    return title or None, {**parsed.metadata, IMPORT: note}
+    note = {**rest, "format": arrival.format, "id": arrival.id}
+    return title or None, json.loads(json_text({**parsed.metadata, IMPORT: note}))
 
 
 def _note(arrival: Arrival, conversation_id: str) -> None:

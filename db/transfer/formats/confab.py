@@ -4,14 +4,17 @@ Nothing is lost in it, and it is read back with its ids and times.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
 
 from ...erasure import conversation_record, message_record
 from ...models import COMPLETED, INCOMPLETE, ITEM, ConversationRow, Item, MessageRow
-from ..parsed import Format, Node, Notes, Object, Owner, Parsed, Said, Unreadable, as_list, as_text
+from ..parsed import Format, Node, Notes, Object, Owner, Parsed, Said, Unreadable, as_text
 from ..values import milliseconds
 
 NAME = "confab"
+# As in requests.
+MAX_KEY_LENGTH, MAX_CLIENT_ID_LENGTH, MAX_TAG_LENGTH = 255, 64, 64
+T = TypeVar("T")
 ROLES = {"system", "user", "assistant", "tool"}
 
 
@@ -33,13 +36,18 @@ def _read(values: list[Any], notes: Notes) -> Parsed:
         raise Unreadable("it has no line of its own, before its messages")
     if source.get("deleted_at") is not None:
         raise Unreadable("it was in the trash")
+    for name in ("project_id", "user_id"):
+        _as(str, source.get(name), name)
     nodes: dict[str, Node] = {}
     for message in messages:
         if not isinstance(message, dict) or message.get("type") != "message":
             raise Unreadable("it has a line that is no message")
         content, id = message.get("content"), as_text(message.get("id"))
-        if id is None or message.get("role") not in ROLES or not isinstance(content, str | list):
+        if id is None or message.get("role") not in ROLES or not _is_content(content):
             raise Unreadable("it has a message without id, role or content")
+        client_id = _as(str, message.get("client_id"), "client_id")
+        if client_id is not None and len(client_id) > MAX_CLIENT_ID_LENGTH:
+            raise Unreadable("a client_id in it is too long")
         nodes[id] = Node(
             as_text(message.get("parent_id")),
             milliseconds(message.get("created_at")),
@@ -48,23 +56,41 @@ def _read(values: list[Any], notes: Notes) -> Parsed:
                 message["role"],
                 Item(content) if message.get("content_type") == ITEM else content,
                 COMPLETED if message.get("status") == COMPLETED else INCOMPLETE,
-                message.get("metadata"),
-                message.get("client_id"),
+                _as(dict, message.get("metadata"), "metadata"),
+                client_id,
             ),
         )
+    key, tags = _as(str, source.get("key"), "key"), _as(list, source.get("tags"), "tags") or []
+    if key and len(key) > MAX_KEY_LENGTH:
+        raise Unreadable("its key is too long")
+    if not all(isinstance(tag, str) and 0 < len(tag) <= MAX_TAG_LENGTH for tag in tags):
+        raise Unreadable("a tag of it is no text, too long or too short")
     return Parsed(
         nodes,
-        title=source.get("title"),
+        title=_as(str, source.get("title"), "title"),
         created=milliseconds(source.get("created_at")),
         updated=milliseconds(source.get("updated_at")),
         leaf=as_text(source.get("last_message_id")),
         is_archived=source.get("is_archived") is True,
         is_pinned=source.get("is_pinned") is True,
         is_held=source.get("is_held") is True,
-        key=as_text(source.get("key")),
-        tags=[tag for tag in as_list(source.get("tags")) if isinstance(tag, str)],
-        metadata=source.get("metadata") or {},
+        key=key or None,
+        tags=list(dict.fromkeys(tags)),
+        metadata=_as(dict, source.get("metadata"), "metadata") or {},
         is_exact=True,
+    )
+
+
+def _as(kind: type[T], value: Any, name: str) -> T | None:
+    """The value, which may be null."""
+    if value is None or isinstance(value, kind):
+        return value
+    raise Unreadable(f"{name} in it is of another type than ever")
+
+
+def _is_content(value: Any) -> TypeGuard[str | list[Any]]:
+    return isinstance(value, str) or (
+        isinstance(value, list) and all(isinstance(part, dict) for part in value)
     )
 
 

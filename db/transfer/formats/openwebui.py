@@ -13,7 +13,6 @@ from ..parsed import (
     Object,
     Parsed,
     Said,
-    Unreadable,
     as_list,
     as_object,
     as_text,
@@ -42,16 +41,16 @@ def _id_of(value: Object) -> str | None:
     return as_text(value.get("id"))
 
 
+def _user_of(value: Object) -> str | None:
+    return as_text(value.get("user_id"))
+
+
 # --- Reading
 
 
 def _read(values: list[Any], notes: Notes) -> Parsed:
     source = values[0]
     chat = source["chat"] if isinstance(source.get("chat"), dict) else source
-    owner = as_text(source.get("user_id"))
-    notes.owner_id = notes.owner_id or owner
-    if owner != notes.owner_id and owner is not None:
-        raise Unreadable(f"it belongs to another user, {owner}: import each user's chats apart")
     history = as_object(chat.get("history"))
     nodes: dict[str, Node] = {}
     if "messages" in history:
@@ -125,7 +124,7 @@ def _said(id: str, message: Object, notes: Notes) -> Said | None:
     return Said(str(role), content, COMPLETED if is_whole else INCOMPLETE, imported(NAME, id, rest))
 
 
-FORMAT = Format(NAME, _matches, _id_of, _read)
+FORMAT = Format(NAME, _matches, _id_of, _read, user_at_the_source=_user_of)
 
 
 # --- Writing
