@@ -24,7 +24,7 @@ from db.engine.sqlite import SqliteStore
 from db.errors import Unavailable
 from db.lists import ACTIVITY, newest
 from db.messages import Draft
-from db.models import Imported
+from db.models import Imported, Message
 from db.scope import EVERYTHING, Scope
 from db.settings import SettingsError
 from db.startup import open_once
@@ -291,6 +291,40 @@ def test_messages_that_were_deleted_come_back_in_their_places(file: Path, gone: 
     }
     messages.append(EVERYTHING, id, [Draft("user", "e")])
     assert tree_of("Planning")[-2] == ("user", "e", "d")
+
+
+def test_the_last_message_comes_back_after_the_source_has_grown(file: Path):
+    nodes = {"a": (None, said("a", time=5)), "b": ("a", said("b", time=6))}
+    bring_in(write(file, [chatgpt(nodes)]))
+    id = conversation_of("Planning").id
+    messages.remove(EVERYTHING, id, rows_of(id)[1].id)
+    nodes["x"] = ("a", said("x", time=1))
+    report = bring_in(write(file, [chatgpt(nodes)]))
+    assert (report.extended, report.messages, report.messages_deleted_here) == (1, 1, 1)
+    assert report.branches == 0  # it goes on behind the only leaf
+    for is_dry in (True, False):
+        report = bring_in(file, restore=True, is_dry=is_dry)
+        assert (report.restored, report.messages, report.branches) == (1, 1, 1)
+    assert {row[1:] for row in tree_of("Planning")[:-1]} == {("a", None), ("b", "a"), ("x", "a")}
+    assert bring_in(file, restore=True).unchanged == 1
+
+
+def test_a_message_whose_place_is_taken_comes_back_at_the_end(file: Path):
+    bring_in(write(file, [line("1", "2", "3")]))
+    id = conversation_of("Planning").id
+    first, second, third = rows_of(id)
+    messages.remove(EVERYTHING, id, second.id)
+    # Somebody whose clock is behind has written at that very place.
+    Message.update(position=2).where(Message.id == third.id).execute()
+    assert bring_in(file, restore=True).restored == 1
+    assert tree_of("Planning")[:-1] == [
+        ("user", "1", None),
+        ("user", "3", "1"),
+        ("assistant", "2", "1"),
+    ]
+    assert bring_in(file, restore=True).unchanged == 1
+    messages.append(EVERYTHING, id, [Draft("user", "4")])
+    assert first.id == rows_of(id)[0].id
 
 
 def test_an_erasure_forgets_what_was_imported(file: Path):

@@ -86,6 +86,7 @@ class Result:
     words: list[str] = field(default_factory=list)
     messages: int = 0  # that are new here
     branches: int = 0
+    deleted: int = 0  # messages that were deleted here, and are left so
 
 
 def claim(row: MessageRow) -> None:

@@ -60,14 +60,19 @@ def bring_up_to_date(
     known = by_tail.keys() | deleted.keys()
     tails = {it.id: arrival.tail(it.id, is_own, known) for it in arrival.tree.messages}
     found = _differences(arrival.tree.messages, tails, by_tail, deleted)
-    restored = len(found.deleted) if options.restore else 0
-    result = Result(found.words(options), restored + len(found.new), arrival.tree.branches)
-    if options.is_dry:
-        return result
     parents = {
         tails[placed.id]: None if placed.parent is None else tails[placed.parent]
         for placed in arrival.tree.messages
     }
+    restored = len(found.deleted) if options.restore else 0
+    result = Result(
+        found.words(options),
+        restored + len(found.new),
+        _new_branches(found, options, tails, here, parents),
+        len(found.deleted) - restored,
+    )
+    if options.is_dry:
+        return result
     leaf = None if arrival.tree.leaf is None else tails[arrival.tree.leaf]
     if restored:
         rows = [
@@ -78,7 +83,8 @@ def bring_up_to_date(
         conversation = conversations.find(EVERYTHING, conversation.id)
         here = _all_in(conversation.id)
     if found.new:
-        _extend(arrival, conversation, here, found.new, tails, parents, leaf, is_own)
+        greatest = max([row.id for row in here[-1:]] + [*deleted.values()], default="")
+        _extend(arrival, conversation, here, greatest, found.new, tails, parents, leaf, is_own)
     if options.update:
         for row, placed in found.changed:
             messages.edit(
@@ -107,6 +113,28 @@ def _differences(
     return found
 
 
+def _new_branches(
+    found: Differences,
+    options: Options,
+    tails: Mapping[str, int],
+    here: list[MessageRow],
+    parents: Mapping[int, int | None],
+) -> int:
+    """How many leaves more there will be than there are."""
+    tree = {tail_in(row.id): row.parent_id and tail_in(row.parent_id) for row in here}
+    before = _leaves(tree)
+    restored = [placed for _, placed in found.deleted] if options.restore else []
+    come = {tails[placed.id] for placed in (*restored, *found.new)}
+    places = {tail: tail for tail in tree.keys() | come}
+    moved = come | (tree.keys() & parents.keys() if restored else set())
+    tree |= {tail: nearest(parents[tail], parents, places) for tail in moved}
+    return max(0, _leaves(tree) - before)
+
+
+def _leaves(tree: Mapping[int, int | str | None]) -> int:
+    return len(tree) - len(set(tree.values()) - {None})
+
+
 def _all_in(conversation_id: str) -> list[MessageRow]:
     found = branches.page(conversation_id, LINE, True, 0, MAX_POSITION, linked=True)
     return streams.overlay(MessageRow.decoded(found), settles=False)
@@ -132,15 +160,19 @@ def _extend(
     arrival: Arrival,
     conversation: ConversationRow,
     here: list[MessageRow],
+    greatest: str,
     new: list[Placed],
     tails: Mapping[str, int],
     parents: Mapping[int, int | None],
     leaf: int | None,
     is_own: bool,
 ) -> None:
-    """Append messages. Each hangs from the nearest of its ancestors that is there."""
-    newest = here[-1] if here else None
-    newest_id, newest_position = (newest.id, newest.position) if newest else ("", ROOT)
+    """Append messages. Each hangs from the nearest of its ancestors that is there.
+
+    Their ids are greater than the `greatest` one that there was, so that what was deleted keeps
+    its place.
+    """
+    newest_id, newest_position = greatest, here[-1].position if here else ROOT
     position, is_branched = conversation.version, bool(conversation.is_branched)
     places = {tail_in(row.id): (row.position, row.id) for row in here}
     rows: list[MessageRow] = []

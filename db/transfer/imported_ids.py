@@ -48,6 +48,11 @@ def imported_id(milliseconds: int, tail: int, after: str = "") -> str:
     return id if id > after else _text(newest + 1, tail)
 
 
+def id_after(after: str, id: str) -> str:
+    """The id with the same tail as another one, and so late that it is greater than `after`."""
+    return imported_id(int(id[:8] + id[9:13], 16), tail_in(id), after)
+
+
 def tail_in(id: str) -> int:
     """The tail of an id that was made."""
     value = int(id.replace("-", ""), 16)

@@ -247,9 +247,9 @@ class _Run:
                 self.report.fail(id, result)
                 continue
             self.report.count(result.words)
-            if result.messages:
-                self.report.messages += result.messages
-                self.report.branches += result.branches
+            self.report.messages += result.messages
+            self.report.branches += result.branches
+            self.report.messages_deleted_here += result.deleted
 
 
 class _Counted:

@@ -42,6 +42,7 @@ class Report:
     failed: list[dict[str, str]] = field(default_factory=list)  # the id and why
     messages: int = 0
     branches: int = 0
+    messages_deleted_here: int = 0  # in conversations that were compared
     skipped: dict[str, int] = field(default_factory=dict)  # messages, by reason
     attachments_not_in_the_file: int = 0
     cleaned: int = 0  # characters and numbers that cannot be stored
@@ -83,8 +84,11 @@ class Report:
             if (count := getattr(self, name))
         ]
         if self.messages:
-            branches = f", on {_many(self.branches, 'branch', 'es')}"
+            branches = f", on {_many(self.branches, 'branch', 'es')}" if self.branches else ""
             lines.append(f"{_many(self.messages, 'message')} new here{branches}.")
+        if self.messages_deleted_here:
+            deleted = _many(self.messages_deleted_here, "message")
+            lines.append(f"{deleted} deleted here, and left so (--restore).")
         lines += [
             f"{_many(count, 'message')} left out {REASONS[reason]}."
             for reason, count in self.skipped.items()

@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from .. import conversations, event_log
-from ..branches import ROOT
+from ..branches import MAX_POSITION, ROOT
 from ..engine.database import database
 from ..engine.prepared import prepared
 from ..models import MESSAGE, ConversationRow, EventRow, Message, MessageRow
-from .imported_ids import tail_in
-from .parsed import Unreadable
+from .imported_ids import id_after, tail_in
 from .rows import values_of
 
+AT_THE_END = MAX_POSITION
 T = TypeVar("T")
 
 
@@ -29,12 +29,12 @@ def restore_messages(
     """Put the `gone` messages back among those that are `here`, in the locked conversation.
 
     Messages and parents are told by their tails. The active leaf becomes `leaf`, unless somebody
-    has gone on here. Raises Unreadable if a place is taken.
+    has gone on here.
     """
     merged = _in_their_places(here, gone)
-    ids = {tail_in(row.id): row.id for row in merged}
-    positions = {row.id: row.position for row in merged}
-    restored = {row.id for row in gone}
+    ids: dict[int, str] = {}  # of those so far, since parents stand before their children
+    positions: dict[str, int] = {}
+    restored = {row.id for row in merged} - {row.id for row in here}
     version, newest_id = conversation.version, None
     told: list[MessageRow] = []
     for row in merged:
@@ -44,6 +44,9 @@ def restore_messages(
         is_next = parent_id == newest_id
         parent = None if is_next else positions[parent_id] if parent_id else ROOT
         is_new = row.id in restored or parent_id != row.parent_id
+        if row.position == AT_THE_END:
+            row = row._replace(position=version + 1)  # noqa: PLW2901
+        ids[tail], positions[row.id] = row.id, row.position
         if is_new or parent != row.parent:
             version += is_new
             revision = version if is_new else row.revision
@@ -70,14 +73,22 @@ def restore_messages(
 
 
 def _in_their_places(here: Sequence[MessageRow], gone: Sequence[MessageRow]) -> list[MessageRow]:
-    """All of them by position. Each that comes back stands right behind the next older one."""
+    """All of them by position. Each that comes back stands right behind the next older one.
+
+    If there is no place, since somebody's clock was behind, it comes to the end.
+    """
     merged = sorted(here, key=lambda row: row.position)
+    homeless: list[MessageRow] = []
     for row in sorted(gone, key=lambda row: row.id):
         at = bisect(merged, row.id, key=lambda row: row.id)
         position = merged[at - 1].position + 1 if at else 1
         if at < len(merged) and merged[at].position == position:
-            raise Unreadable("a message that was deleted here has no place any more")
-        merged.insert(at, row._replace(position=position))
+            homeless.append(row)
+        else:
+            merged.insert(at, row._replace(position=position))
+    for row in homeless:
+        id = id_after(merged[-1].id, row.id)
+        merged.append(row._replace(id=id, position=AT_THE_END))
     return merged
 
 
