@@ -3,8 +3,10 @@
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -12,6 +14,7 @@ from peewee import DatabaseError, InterfaceError
 
 from .engine.connect import Store, store_at
 from .engine.database import database
+from .engine.sqlite import SqliteStore
 from .errors import StoreError, Unavailable
 from .settings import Settings, SettingsError
 from .startup import open_store
@@ -33,11 +36,18 @@ command = partial(cli.command, epilog=ABOUT_DATABASE_URL)
 
 
 @contextmanager
-def opened(as_it_is: bool = False) -> Iterator[Store]:
-    """The database, made ready as for serving, or `as_it_is`. What goes wrong is one sentence."""
+def opened(as_it_is: bool = False, makes: bool = True) -> Iterator[Store]:
+    """The database, made ready as for serving, or `as_it_is`. What goes wrong is one sentence.
+
+    Unless it `makes` a file of SQLite, an empty one stands in for one that is missing.
+    """
+    stack = ExitStack()
     try:
         settings = Settings.read(os.environ)
         store = store_at(settings.database_url)
+        if not makes and isinstance(store, SqliteStore) and not Path(store.place).exists():
+            url = f"sqlite:///{stack.enter_context(TemporaryDirectory())}/empty.db"
+            settings = settings.model_copy(update={"database_url": url})
     except SettingsError as error:
         raise click.ClickException(str(error)) from None
     try:
@@ -54,6 +64,7 @@ def opened(as_it_is: bool = False) -> Iterator[Store]:
         raise click.ClickException(f"{store.place} cannot be used: {reason(error)}.") from None
     finally:
         store.close_all()
+        stack.close()
 
 
 def reason(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """The commands `import` and `export`: `python -m db import --help`."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from .transfer.exporting import FORMATS, export_all
 from .transfer.importing import Wanted, import_paths
 from .transfer.parsed import Unreadable
 from .transfer.progress import Progress
+from .transfer.report import Report
 
 
 @command("import")
@@ -42,7 +44,7 @@ from .transfer.progress import Progress
 @click.option("--all", "keeps_hidden", is_flag=True, help="Import messages that ChatGPT hides.")
 @click.option(
     "--report",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.File("w", encoding="utf-8", lazy=False),
     metavar="FILE",
     help="Write the report as JSON into FILE, too.",
 )
@@ -54,7 +56,7 @@ def import_(
     update: bool,
     restore: bool,
     keeps_hidden: bool,
-    report: Path | None,
+    report: IO[str] | None,
 ) -> None:
     """Import conversations from exports: a file, a folder or a zip.
 
@@ -68,17 +70,18 @@ def import_(
     could be read; then nothing was changed.
     """
     wanted = Wanted(project_id, user_id, keeps_hidden, Options(update, restore, dry_run))
+    told = Report()
     try:
-        with opened(), Progress("Importing") as progress:
-            told = import_paths(paths, wanted, progress.show_bytes, open_once)
+        with opened(makes=not dry_run), Progress("Importing") as progress:
+            import_paths(paths, wanted, progress.show_bytes, open_once, told)
     except Unreadable as error:
         click.echo(f"Error: Nothing was imported: {error}.", err=True)
         raise SystemExit(2) from None
-    for line in told.lines():
-        click.echo(line)
-    if report is not None:
-        text = json.dumps(told.as_json(), ensure_ascii=False, indent=2)
-        report.write_text(f"{text}\n", encoding="utf-8")
+    finally:  # also of what was done before the disk was full, or somebody pressed Ctrl-C
+        for line in told.lines() if told.found else []:
+            click.echo(line)
+        if report is not None:
+            report.write(json.dumps(told.as_json(), ensure_ascii=False, indent=2) + "\n")
     if told.exit_status:
         raise SystemExit(told.exit_status)
 
@@ -108,7 +111,8 @@ def export(
     """Write all conversations into FILE, as they are at this moment. `-` prints them.
 
     Others may read and write meanwhile. What is in the trash is left out. FILE is whole from the
-    moment it exists. The exit status is 1 if some conversation could not be written.
+    moment it exists, unless it is a device or a pipe. The exit status is 1 if some conversation
+    could not be written.
     """
     scope = Scope(project_id, user_id)
     is_printed = str(file) == "-"
@@ -116,12 +120,9 @@ def export(
         raise click.ClickException(
             f"{file} exists: choose another name, or replace it with --force."
         )
-    with opened(), Progress("Exporting") as progress:
-        if is_printed:
-            done = export_all(sys.stdout, format, scope, branch == "active", progress.show)
-        else:
-            with _whole(file) as part:
-                done = export_all(part, format, scope, branch == "active", progress.show)
+    target = _printed() if is_printed else _whole(file)
+    with opened(), Progress("Exporting") as progress, target as part:
+        done = export_all(part, format, scope, branch == "active", progress.show)
     for failed in done.failed:
         click.echo(f"Error: {failed}.", err=True)
     click.echo(f"{done.written:,} conversations are in {file}.", err=True)
@@ -130,13 +131,33 @@ def export(
 
 
 @contextmanager
+def _printed() -> Iterator[IO[str]]:
+    """Standard output. That a disk is full is one sentence."""
+    try:
+        yield sys.stdout
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # Else Python would try it once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise click.ClickException(f"The output cannot be written: {error.strerror}.") from None
+
+
+@contextmanager
 def _whole(file: Path) -> Iterator[IO[str]]:
     """A file that gets its name when it is written. What cannot be written is one sentence."""
     try:
+        if file.exists() and not file.is_file():  # a device or a pipe is not replaced
+            with file.open("w", encoding="utf-8", newline="\n") as written:
+                yield written
+            return
         with TemporaryDirectory(dir=file.parent, prefix=f".{file.name}-") as folder:
             part = Path(folder, file.name)
             with part.open("w", encoding="utf-8", newline="\n") as written:
                 yield written
+                written.flush()
+                os.fsync(written.fileno())
             part.replace(file)
     except OSError as error:
         raise click.ClickException(f"{file} cannot be written: {error.strerror}.") from None

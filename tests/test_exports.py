@@ -1,15 +1,19 @@
 """Tests exports: of one conversation over HTTP, of all by the command line, and the way back."""
 
 import json
+import os
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
-from db import conversations, messages, streams, transcripts
+from db import conversations, messages, streams, transcripts, transfer_commands
 from db.__main__ import cli
 from db.engine.connect import Store
 from db.engine.database import database
@@ -325,6 +329,27 @@ def test_an_export_replaces_no_file_unless_it_is_forced(tmp_path: Path):
     result = run("export", tmp_path / "nowhere" / "out")
     assert (result.exit_code, "cannot be written" in result.stderr) == (1, True)
     assert [each.name for each in tmp_path.iterdir() if each.name.startswith(".")] == []
+
+
+def test_a_pipe_gets_the_export_and_is_not_replaced(conversation_id: str, tmp_path: Path):
+    os.mkfifo(pipe := tmp_path / "pipe")
+    told: list[str] = []
+    reader = threading.Thread(target=lambda: told.append(pipe.read_text()))
+    reader.start()
+    assert run("export", pipe, "--force").exit_code == 0
+    reader.join()
+    assert told[0].startswith('{"type": "conversation"')
+    assert pipe.is_fifo()
+
+
+def test_a_full_disk_is_one_sentence(
+    conversation_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(click.ClickException) as raised, transfer_commands._printed() as printed:
+            printed.write("x")
+    assert raised.value.message == "The output cannot be written: No space left on device."
 
 
 def test_what_is_being_written_is_exported_as_far_as_it_is(tmp_path: Path, anyone: Caller):

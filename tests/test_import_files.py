@@ -4,6 +4,7 @@ import io
 import json
 import zipfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from db.transfer import importing, sources, storing
 from db.transfer.json_values import Reader
 from db.transfer.parsed import Unreadable
 
-from .support.exports import bring_in, chatgpt, line, said, tree_of, write
+from .support.exports import bring_in, chatgpt, line, rows_of, said, tree_of, write
 from .support.world import PROJECT, dump
 
 
@@ -351,3 +352,78 @@ def test_a_dry_run_of_a_file_that_is_named_twice_says_that_it_is_unchanged(tmp_p
     file = write(tmp_path / "in", [line("Hi")])
     report = bring_in(file, file, is_dry=True)
     assert (report.created, report.unchanged, report.failed) == (1, 1, [])
+
+
+def test_a_folder_in_a_zip_and_a_folder_below_have_their_shards(tmp_path: Path):
+    long = f"{'x' * 300}.json"
+    members = {"a/conversations-000.json": [line("Hi")]}
+    shards = manifest("conversations-000.json", "conversations-001.json", long)
+    members["a/export_manifest.json"] = shards
+    report = bring_in(zipped(tmp_path / "e.zip", members))
+    assert report.shards_missing == ["conversations-001.json", long]
+    folder = tmp_path / "f"
+    for name, value in members.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write(folder / name, value)
+    report = bring_in(folder)
+    assert report.shards_missing == ["conversations-001.json", long]
+    assert report.unchanged == 1
+
+
+def test_what_cannot_be_read_in_a_folder_fails_and_the_rest_is_in(tmp_path: Path):
+    zipped(tmp_path / "a.zip", {"Re: hello.json": [line("Hi", id="c1", title="T1")]})
+    zipped(tmp_path / "bomb.zip", {"b.json": [line("Hi", id="b")], "../x.json": []})
+    whole = (tmp_path / "a.zip").read_bytes()
+    (tmp_path / "cut.zip").write_bytes(whole[: len(whole) // 2])
+    write(tmp_path / "good.json", [line("Hi", id="c2", title="T2")])
+    (tmp_path / "half.json").write_text("[" + json.dumps(line("Hi")))
+    report = bring_in(tmp_path)
+    assert (report.created, report.exit_status) == (2, 1)
+    failed = {Path(each["id"]).name: each["why"] for each in report.failed}
+    assert failed.keys() == {"bomb.zip", "cut.zip", "half.json"}
+    assert failed["cut.zip"] == "it is a zip that was cut off or damaged"
+
+
+def test_the_report_is_opened_first_and_written_whatever_happens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file = write(tmp_path / "in", [line("Hi"), line("Hi", id="d", title=" ")])
+    result = run("import", file, "--report", tmp_path / "nowhere" / "r.json")
+    assert (result.exit_code, "No such file" in result.stderr) == (2, True)
+    assert newest(EVERYTHING).rows == []
+    real = importing._Run.read
+
+    def interrupted(self: Any, *which: Any) -> None:
+        real(self, *which)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importing._Run, "read", interrupted)
+    result = run("import", file, "--report", tmp_path / "r.json")
+    assert result.exit_code == 1
+    told = json.loads((tmp_path / "r.json").read_text())
+    assert (told["created"], told["titles_cut_or_blank"]) == (2, 1)
+    assert "2 created." in result.stdout
+
+
+def test_a_dry_run_makes_no_database(tmp_path: Path, configure: Callable[..., None]):
+    configure(database_url=f"sqlite:///{tmp_path}/none.db")
+    file = write(tmp_path / "in", [line("Hi")])
+    result = run("import", file, "--dry-run")
+    assert (result.exit_code, "1 created." in result.stdout) == (0, True)
+    assert [each.name for each in tmp_path.iterdir() if "none" in each.name] == []
+
+
+def test_ids_and_times_of_the_future_are_not_kept(tmp_path: Path):
+    id = "0fffffff-0000-7000-8000-00000000000"
+    head = {**OURS, "id": f"{id}1", "created_at": "2999-01-01T00:00:00.000Z"}
+    lines = (head, {**OURS_TOO, "id": f"{id}2", "created_at": head["created_at"]})
+    for told in ("created", "unchanged"):
+        assert getattr(bring_in(write(tmp_path / "in", lines)), told) == 1
+    (row,) = newest(EVERYTHING).rows
+    (message,) = rows_of(row.id)
+    assert max(row.id, message.id) < "0f"
+    assert max(row.created_at, message.created_at) < "2999"
+    # It is the same when it is compared.
+    write(tmp_path / "in", (*lines, {**OURS_TOO, "id": f"{id}3", "content": "More"}))
+    report = bring_in(tmp_path / "in")
+    assert (report.extended, report.messages) == (1, 1)

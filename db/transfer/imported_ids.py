@@ -5,10 +5,12 @@ the source's ids. Only these bits, the tail, say what it is: a later export may 
 """
 
 import re
+import time
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any
 
+A_DAY = 86_400_000  # milliseconds
 _TAIL = (1 << 74) - 1
 _VERSION, _VARIANT = 7 << 76, 2 << 62
 _LOW_BITS = (1 << 62) - 1
@@ -73,6 +75,11 @@ def own_id(text: str) -> str | None:
     if digits[12] != "7" or digits[16] not in "89ab":
         return None
     return _dashed(digits)
+
+
+def is_in_future(id: str) -> bool:
+    """Whether it was made by a clock that is wrong: what is made here would sort before it."""
+    return int(id[:8] + id[9:13], 16) > time.time_ns() // 1_000_000 + A_DAY
 
 
 def _dashed(digits: str) -> str:

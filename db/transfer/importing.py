@@ -61,15 +61,18 @@ def import_paths(
     wanted: Wanted,
     progress: OnProgress,
     open_beside: Callable[[], None] | None = None,
+    report: Report | None = None,
 ) -> Report:
     """Import all conversations under the paths, and say what became of them.
 
     All files are looked through first. Raises Unreadable if there is nothing to import; then
     nothing was changed. If they are large, another process stores them, where `open_beside` opens
-    the store.
+    the store. A `report` of the caller's says also what was done before something is raised.
     """
-    run = _Run(wanted, progress)
+    run = _Run(wanted, progress, Report() if report is None else report)
     found = sources.find(paths)
+    for name, why in found.failed:
+        run.report.fail(name, why)
     run.report.shards_missing = found.missing
     run.report.side_files_ignored = found.ignored
     readable = run.recognise(found.sources)
@@ -81,20 +84,23 @@ def import_paths(
     beside: Storer | None = None
     if open_beside and run.total >= LARGE_BYTES and not wanted.options.is_dry:
         beside = Storer(wanted.options, open_beside)
-    with much_at_once(), beside or nullcontext() as run.storer:
-        for source, format in readable:
-            run.read(source, format)
-    run.report.take(run.notes.counts)
+    try:
+        with much_at_once(), beside or nullcontext() as run.storer:
+            for source, format in readable:
+                run.read(source, format)
+    finally:
+        run.report.take(run.notes.counts)
     return run.report
 
 
 class _Run:
     """An import that is under way."""
 
-    def __init__(self, wanted: Wanted, progress: OnProgress) -> None:
+    def __init__(self, wanted: Wanted, progress: OnProgress, report: Report) -> None:
         self.wanted = wanted
         self.notes = Notes(wanted.keeps_hidden)
-        self.report = Report(dry_run=wanted.options.is_dry)
+        self.report = report
+        report.dry_run = wanted.options.is_dry
         self.total = self._passed = 0  # bytes
         self._messages = 0  # in what was read, or was there before
         self._progress = progress
@@ -214,6 +220,7 @@ class _Run:
         group = waiting.group
         try:
             parsed = waiting.format.read(group.values, self.notes)
+            self.notes.counts["titles"] += storing.changes_title(parsed)
             tree = settle(parsed)
             if group.characters > MAX_MESSAGE_BYTES:
                 tree = tree._replace(messages=[self._smaller(placed) for placed in tree.messages])

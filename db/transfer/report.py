@@ -46,6 +46,7 @@ class Report:
     skipped: dict[str, int] = field(default_factory=dict)  # messages, by reason
     attachments_not_in_the_file: int = 0
     cleaned: int = 0  # characters and numbers that cannot be stored
+    titles_cut_or_blank: int = 0
     messages_over_6_mb: int = 0  # whole, and larger than a request could send them
     shards_missing: list[str] = field(default_factory=list)
     side_files_ignored: list[str] = field(default_factory=list)
@@ -63,6 +64,7 @@ class Report:
         self.skipped = {reason: counts[reason] for reason in REASONS}
         self.attachments_not_in_the_file = counts["attachments"]
         self.cleaned = counts["cleaned"]
+        self.titles_cut_or_blank = counts["titles"]
 
     @property
     def exit_status(self) -> int:
@@ -100,6 +102,8 @@ class Report:
             )
         if self.cleaned:
             lines.append(f"{self.cleaned:,} characters or numbers replaced that cannot be stored.")
+        if self.titles_cut_or_blank:
+            lines.append(f"{_many(self.titles_cut_or_blank, 'title')} cut, or blank.")
         if self.messages_over_6_mb:
             lines.append(f"{_many(self.messages_over_6_mb, 'message')} of more than 6 MB.")
         lines += [f"{name} is missing: the export is not whole." for name in self.shards_missing]

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..clock import moment_of
 from ..models import Message, MessageRow
-from .imported_ids import imported_id
+from .imported_ids import imported_id, is_in_future
 from .tree import Placed
 
 MAX_MESSAGE_BYTES = 6_000_000  # what a request may have
@@ -22,7 +22,7 @@ def row_of(
     """
     _, _, role, content, content_type, status, metadata, client_id, time, updated = placed
     id = own_id
-    if id is None or id <= after:
+    if id is None or id <= after or is_in_future(id):
         id = imported_id(time, tail, after)
     created_at = updated_at = moment_of(time)
     if updated > time:

@@ -38,8 +38,8 @@ from .arrivals import (
     claim,
 )
 from .growing import bring_up_to_date
-from .imported_ids import imported_id, own_id, tail_of
-from .parsed import Owner, Unreadable
+from .imported_ids import imported_id, is_in_future, own_id, tail_of
+from .parsed import Owner, Parsed, Unreadable
 from .rows import values_of
 from .values import json_text
 
@@ -115,10 +115,11 @@ def _store_one(arrival: Arrival, options: Options) -> Result:
     derived = imported_id(arrival.tree.created, tail_of(arrival.format, *owner, arrival.id))
     id = before[0] if before else own or derived
     found = _by_id(id).fetchone()
-    if before is None and id == own:
+    if before is None and own is not None:
         # It came from here, or from another Confab. Its ids are kept if they are free.
         is_others = found is not None and Owner(found[1], found[2] or "") != owner
-        if is_others or (found is None and not arrival.parsed.is_exact):
+        is_kept = arrival.parsed.is_exact and not is_in_future(own)
+        if is_others or (found is None and not is_kept):
             id = derived
             found = _by_id(id).fetchone()
     if found is None:
@@ -208,8 +209,17 @@ def _rows(arrival: Arrival, conversation_id: str, is_own: bool) -> list[MessageR
     return rows
 
 
+def changes_title(parsed: Parsed) -> bool:
+    """Whether a title is too long, or blank."""
+    title = parsed.title
+    return isinstance(title, str) and (len(title) > MAX_TITLE or not title.strip())
+
+
 def _title_and_metadata(arrival: Arrival) -> tuple[str | None, dict[str, Any] | None]:
-    """As they are stored. Raises Unreadable if the metadata cannot be."""
+    """As they are stored. Raises Unreadable if the metadata cannot be.
+
+    See `changes_title`, which tells of a title that is not stored as it is.
+    """
     parsed = arrival.parsed
     if parsed.is_exact:
         metadata = json.loads(json_text(parsed.metadata))

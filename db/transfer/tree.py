@@ -75,7 +75,8 @@ def settle(parsed: Parsed) -> Tree:
     if not (parsed.is_exact and _is_in_order(order, parents)):
         order.sort(key=times.__getitem__)  # it keeps the order of the file
     if parsed.is_exact:
-        times.update({id: node.time for id, node in nodes.items() if node.time is not None})
+        own_times = ((id, node.time) for id, node in nodes.items())
+        times.update({id: min(own, now) for id, own in own_times if own is not None})
     messages = [
         _placed(id, node, node.said, parents[id], nearest[id], times[id], now)
         for id, node in ((id, nodes[id]) for id in order)
