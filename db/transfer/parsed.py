@@ -14,6 +14,7 @@ from ..conversations import IMPORT
 from ..models import COMPLETED, Content
 
 STRUCTURAL, EMPTY, HIDDEN = "structural", "empty", "hidden"  # why a node is no message
+REPEATED = "repeated"  # ids of messages that others have, too
 
 Object = dict[str, Any]
 
@@ -136,16 +137,50 @@ def without(value: Mapping[str, Any], *names: str) -> Object:
     }
 
 
-def imported(format: str, id: str | None, rest: Object, **own: Any) -> Object:
+def imported(format: str, id: str | None, rest: Object, own: Object | None = None) -> Object:
     """The metadata of a message: what the source says, and what is the message's own."""
-    note = {"format": format, "id": id, **rest} if id else {"format": format, **rest}
-    return {**own, IMPORT: note}
+    note = {**rest, "format": format, "id": id} if id else {**rest, "format": format}
+    return {**own, IMPORT: note} if own else {IMPORT: note}
 
 
 def import_of(metadata: Object | None, format: str) -> Object:
     """What an import of that format has noted, or {}."""
     found = (metadata or {}).get(IMPORT)
     return found if isinstance(found, dict) and found.get("format") == format else {}
+
+
+def add_to(nodes: dict[str, Node], id: str, node: Node, notes: Notes) -> str:
+    """Add a node, and return the id that it has there: another one if the id is not free.
+
+    If it says the same as the one that has the id, it is that one.
+    """
+    if id in nodes:
+        notes.counts[REPEATED] += 1
+        if nodes[id].said == node.said:
+            return id
+        number = 2
+        while (other := f"{id}#{number}") in nodes:
+            number += 1
+        id = other
+    nodes[id] = node
+    return id
+
+
+def id_at(number: int) -> str:
+    """The id of a message without one. No product has such ids."""
+    return f"#{number}"
+
+
+def parts_in(value: Any) -> list[Object]:
+    """The parts of a content: a bare text is one, and null is none."""
+    given = value if isinstance(value, list) else [value] if value else []
+    return [_part_of(part) for part in given if part is not None]
+
+
+def _part_of(value: Any) -> Object:
+    if isinstance(value, str):
+        return text_part(value)
+    return value if isinstance(value, dict) else {"type": "json", "json": value}
 
 
 def text_part(text: str, **rest: Any) -> Object:

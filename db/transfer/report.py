@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .parsed import EMPTY, HIDDEN, STRUCTURAL
+from .parsed import EMPTY, HIDDEN, REPEATED, STRUCTURAL
 
 REASONS = {
     STRUCTURAL: "that only hold the tree together",
@@ -46,6 +46,7 @@ class Report:
     skipped: dict[str, int] = field(default_factory=dict)  # messages, by reason
     attachments_not_in_the_file: int = 0
     cleaned: int = 0  # characters and numbers that cannot be stored
+    messages_with_a_repeated_id: int = 0
     titles_cut_or_blank: int = 0
     messages_over_6_mb: int = 0  # whole, and larger than a request could send them
     shards_missing: list[str] = field(default_factory=list)
@@ -65,6 +66,7 @@ class Report:
         self.attachments_not_in_the_file = counts["attachments"]
         self.cleaned = counts["cleaned"]
         self.titles_cut_or_blank = counts["titles"]
+        self.messages_with_a_repeated_id = counts[REPEATED]
 
     @property
     def exit_status(self) -> int:
@@ -102,6 +104,9 @@ class Report:
             )
         if self.cleaned:
             lines.append(f"{self.cleaned:,} characters or numbers replaced that cannot be stored.")
+        if self.messages_with_a_repeated_id:
+            repeated = _many(self.messages_with_a_repeated_id, "message")
+            lines.append(f"{repeated} with the id of another one.")
         if self.titles_cut_or_blank:
             lines.append(f"{_many(self.titles_cut_or_blank, 'title')} cut, or blank.")
         if self.messages_over_6_mb:

@@ -23,7 +23,7 @@ from ..parsed import (
     import_of,
     imported,
     objects_in,
-    text_part,
+    parts_in,
     without,
 )
 from ..source_ids import source_ids, source_role, source_title
@@ -148,8 +148,9 @@ def _content(
         if kind != "multimodal_text" and all(isinstance(part, str) for part in given):
             text = "\n".join(given)
             return text if text.strip() else None
-        parts = [_part(part) for part in given]
-        return parts if any(part["type"] != "text" or _has_text(part) for part in parts) else None
+        parts = [_part(part) for part in parts_in(given)]
+        is_said = any(part.get("type") != "text" or _has_text(part) for part in parts)
+        return parts if is_said else None
     recipient = message.get("recipient") or "all"
     part: Object = {"type": kind}
     text = as_text(content.get("text")) or ""
@@ -160,7 +161,8 @@ def _content(
         part = {"type": "code"}
     elif kind in RESULTS:
         text = as_text(content.get(RESULTS[kind])) or ""
-        name = author.get("name") or content.get("name")
+        names = (author.get("name"), content.get("name"))
+        name = names[0] or names[1] if kind != "system_error" else names[1] or names[0]
         part = {"type": "tool_result", "call_id": parent, "name": name, "output": text}
         if kind == "system_error":
             part["is_error"] = True
@@ -176,16 +178,12 @@ def _content(
         content = without(content, "content")
     else:  # unknown, so it may have anything
         text = "unknown" if without(content, "content_type") else ""
-    return [{**part, **content}] if text.strip() else None
+    return [{**content, **part}] if text.strip() else None
 
 
-def _part(part: Any) -> Object:
-    if isinstance(part, str):
-        return text_part(part)
-    if not isinstance(part, dict):
-        return {"type": "json", "json": part}
+def _part(part: Object) -> Object:
     kind = part.get("content_type")
-    return {"type": PARTS.get(kind, kind), **part} if isinstance(kind, str) else part
+    return {**part, "type": PARTS.get(kind, kind)} if isinstance(kind, str) else part
 
 
 def _has_text(part: Object) -> bool:

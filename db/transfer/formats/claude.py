@@ -10,10 +10,13 @@ from ..parsed import (
     Object,
     Parsed,
     Said,
+    add_to,
     as_object,
     as_text,
+    id_at,
     imported,
     objects_in,
+    parts_in,
     plain,
     text_part,
     without,
@@ -36,17 +39,17 @@ def _read(values: list[Any], notes: Notes) -> Parsed:
     nodes: dict[str, Node] = {}
     previous: str | None = None
     for number, message in enumerate(objects_in(source.get("chat_messages"))):
-        id = as_text(message.get("uuid")) or str(number)
+        id = as_text(message.get("uuid")) or id_at(number)
         parent = previous
         if "parent_message_uuid" in message:  # older exports have none
             parent = as_text(message["parent_message_uuid"])
-        nodes[id] = Node(
+        node = Node(
             parent,
             milliseconds(message.get("created_at")),
             milliseconds(message.get("updated_at")),
             _said(id, message, notes),
         )
-        previous = id
+        previous = add_to(nodes, id, node, notes)
     return Parsed(
         nodes,
         title=source.get("name"),
@@ -63,7 +66,7 @@ def _read(values: list[Any], notes: Notes) -> Parsed:
 
 
 def _said(id: str, message: Object, notes: Notes) -> Said | None:
-    parts = _blocks(id, objects_in(message.get("content")))
+    parts = _blocks(id, parts_in(message.get("content")))
     text = as_text(message.get("text"))
     if not parts and text:
         parts = [text_part(text)]
@@ -73,11 +76,11 @@ def _said(id: str, message: Object, notes: Notes) -> Said | None:
         pasted = as_text(attachment.get("extracted_content"))
         notes.miss_attachments(not pasted)
         more = without(attachment, "file_name", "extracted_content")
-        parts.append({**part, **({"text": pasted} if pasted else {}), **more})
+        parts.append({**more, **part, **({"text": pasted} if pasted else {})})
     for file in objects_in(message.get("files")):
         notes.miss_attachments(1)
         named = {"type": "file", "id": file.get("file_uuid"), "name": file.get("file_name")}
-        parts.append({**without(named), **without(file, "file_uuid", "file_name")})
+        parts.append({**without(file, "file_uuid", "file_name"), **without(named)})
     content = plain(parts)
     if not content or (isinstance(content, str) and not content.strip()):
         notes.skip(EMPTY)
@@ -102,11 +105,11 @@ def _blocks(id: str, blocks: list[Object]) -> list[Any]:
                 parts.append(text_part(text, **_rest(block, "text")))
         elif kind == "thinking":
             thinking = as_text(block.get("thinking")) or ""
-            parts.append({"type": "reasoning", "text": thinking, **_rest(block, "thinking")})
+            parts.append({**_rest(block, "thinking"), "type": "reasoning", "text": thinking})
         elif kind == "tool_use":
             call_id = as_text(block.get("id")) or f"{id}:{number}"
             call = {"id": call_id, "name": block.get("name"), "arguments": block.get("input")}
-            parts.append({"type": "tool_call", **call, **_rest(block, "id", "name", "input")})
+            parts.append({**_rest(block, "id", "name", "input"), "type": "tool_call", **call})
         elif kind == "tool_result":
             result = {
                 "call_id": as_text(block.get("tool_use_id")) or call_id,
@@ -115,7 +118,7 @@ def _blocks(id: str, blocks: list[Object]) -> list[Any]:
                 "is_error": block.get("is_error") is True,
             }
             rest = _rest(block, "tool_use_id", "name", "content", "is_error")
-            parts.append({"type": "tool_result", **result, **rest})
+            parts.append({**rest, "type": "tool_result", **result})
         else:
             parts.append(block)
     return parts

@@ -4,11 +4,23 @@ Nothing is lost in it, and it is read back with its ids and times.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, TypeVar
 
 from ...erasure import conversation_record, message_record
 from ...models import COMPLETED, INCOMPLETE, ITEM, ConversationRow, Item, MessageRow
-from ..parsed import Format, Node, Notes, Object, Owner, Parsed, Said, Unreadable, as_text
+from ..parsed import (
+    Format,
+    Node,
+    Notes,
+    Object,
+    Owner,
+    Parsed,
+    Said,
+    Unreadable,
+    add_to,
+    as_text,
+    parts_in,
+)
 from ..values import milliseconds
 
 NAME = "confab"
@@ -43,12 +55,14 @@ def _read(values: list[Any], notes: Notes) -> Parsed:
         if not isinstance(message, dict) or message.get("type") != "message":
             raise Unreadable("it has a line that is no message")
         content, id = message.get("content"), as_text(message.get("id"))
-        if id is None or message.get("role") not in ROLES or not _is_content(content):
+        if isinstance(content, list):
+            content = parts_in(content)
+        if id is None or message.get("role") not in ROLES or not isinstance(content, str | list):
             raise Unreadable("it has a message without id, role or content")
         client_id = _as(str, message.get("client_id"), "client_id")
         if client_id is not None and len(client_id) > MAX_CLIENT_ID_LENGTH:
             raise Unreadable("a client_id in it is too long")
-        nodes[id] = Node(
+        node = Node(
             as_text(message.get("parent_id")),
             milliseconds(message.get("created_at")),
             milliseconds(message.get("updated_at")),
@@ -60,6 +74,7 @@ def _read(values: list[Any], notes: Notes) -> Parsed:
                 client_id,
             ),
         )
+        add_to(nodes, id, node, notes)
     key, tags = _as(str, source.get("key"), "key"), _as(list, source.get("tags"), "tags") or []
     if key and len(key) > MAX_KEY_LENGTH:
         raise Unreadable("its key is too long")
@@ -86,12 +101,6 @@ def _as(kind: type[T], value: Any, name: str) -> T | None:
     if value is None or isinstance(value, kind):
         return value
     raise Unreadable(f"{name} in it is of another type than ever")
-
-
-def _is_content(value: Any) -> TypeGuard[str | list[Any]]:
-    return isinstance(value, str) or (
-        isinstance(value, list) and all(isinstance(part, dict) for part in value)
-    )
 
 
 def write(conversation: ConversationRow, rows: Sequence[MessageRow]) -> Iterator[Object]:

@@ -18,8 +18,8 @@ from ..parsed import (
     as_text,
     imported,
     objects_in,
+    parts_in,
     plain,
-    text_part,
     without,
 )
 
@@ -49,13 +49,16 @@ def _read(values: list[Any], notes: Notes) -> Parsed:
 
 def _said(message: Object, notes: Notes) -> Said | None:
     given, role = message.get("content"), message.get("role")
-    parts: list[Any] = [text_part(given)] if isinstance(given, str) and given else as_list(given)
-    names = ["role", "content", "tool_calls", "tool_call_id"]
+    parts = parts_in(given)
+    names = ("role", "content", "tool_calls", "tool_call_id", "function_call", "refusal")
     rest = without(message, *names)
     if role == "tool" or "tool_call_id" in message:
         call_id = message.get("tool_call_id")
         parts = [{"type": "tool_result", "call_id": call_id, "output": given, "is_error": False}]
-    for call in objects_in(message.get("tool_calls")):
+    if refusal := as_text(message.get("refusal")):
+        parts = [*parts, {"type": "refusal", "refusal": refusal}]
+    old = message.get("function_call")
+    for call in [*objects_in(message.get("tool_calls")), *([{"function": old}] if old else [])]:
         function = as_object(call.get("function"))
         told = {"id": call.get("id"), "name": function.get("name")}
         parts = [*parts, {"type": "tool_call", **told, "arguments": function.get("arguments")}]

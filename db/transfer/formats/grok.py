@@ -11,8 +11,10 @@ from ..parsed import (
     Object,
     Parsed,
     Said,
+    add_to,
     as_object,
     as_text,
+    id_at,
     imported,
     objects_in,
     without,
@@ -36,14 +38,13 @@ def _read(values: list[Any], notes: Notes) -> Parsed:
     previous: str | None = None
     for number, each in enumerate(objects_in(values[0].get("responses"))):
         response = as_object(each.get("response")) or each
-        id = as_text(response.get("_id")) or str(number)
+        id = as_text(response.get("_id")) or id_at(number)
         parent = previous
         if "parent_response_id" in response:
             parent = as_text(response["parent_response_id"])
-        nodes[id] = Node(
-            parent, milliseconds(response.get("create_time")), None, _said(id, response, notes)
-        )
-        previous = id
+        time = milliseconds(response.get("create_time"))
+        node = Node(parent, time, None, _said(id, response, notes))
+        previous = add_to(nodes, id, node, notes)
     return Parsed(
         nodes,
         title=source.get("title"),

@@ -13,10 +13,13 @@ from ..parsed import (
     Parsed,
     Said,
     Unreadable,
+    add_to,
     as_object,
     as_text,
+    id_at,
     imported,
     objects_in,
+    parts_in,
     plain,
     text_part,
     without,
@@ -38,15 +41,15 @@ def _read(values: list[Any], notes: Notes) -> Parsed:
     source = values[0]
     nodes: dict[str, Node] = {}
     messages = objects_in(source.get("messagesTree") or source.get("messages"))
-    for number, (message, outer) in enumerate(_flat(messages)):
-        id = as_text(message.get("messageId")) or str(number)
+    for id, message, outer in _flat(messages):
         parent = as_text(message.get("parentMessageId")) or outer
-        nodes[id] = Node(
+        node = Node(
             parent,
             milliseconds(message.get("createdAt")),
             milliseconds(message.get("updatedAt")),
             _said(id, message, notes),
         )
+        add_to(nodes, id, node, notes)
     if not nodes:
         raise Unreadable("it has no messages")
     return Parsed(
@@ -63,18 +66,20 @@ def _read(values: list[Any], notes: Notes) -> Parsed:
     )
 
 
-def _flat(messages: list[Object]) -> Iterator[tuple[Object, str | None]]:
-    """Each message and the id of the one that it is in, if any, in the order of the file."""
+def _flat(messages: list[Object]) -> Iterator[tuple[str, Object, str | None]]:
+    """Each message with its id and that of the one that it is in, if any, in the file's order."""
+    number = 0
     waiting: list[tuple[Object, str | None]] = [(each, None) for each in reversed(messages)]
     while waiting:
         message, outer = waiting.pop()
-        yield message, outer
-        id = as_text(message.get("messageId"))
+        id = as_text(message.get("messageId")) or id_at(number)
+        number += 1
+        yield id, message, outer
         waiting += [(each, id) for each in reversed(objects_in(message.get("children")))]
 
 
 def _said(id: str, message: Object, notes: Notes) -> Said | None:
-    parts = [it for block in objects_in(message.get("content")) for it in _parts(block)]
+    parts = [it for block in parts_in(message.get("content")) for it in _parts(block)]
     text = as_text(message.get("text"))
     if not parts and text:
         parts = [text_part(text)]
@@ -82,7 +87,7 @@ def _said(id: str, message: Object, notes: Notes) -> Said | None:
         notes.miss_attachments(1)
         named = {"type": "file", "id": file.get("file_id"), "name": file.get("filename")}
         more = {} if "type" not in file else {"media_type": file["type"]}
-        parts.append({**without(named), **more, **without(file, "file_id", "filename", "type")})
+        parts.append({**without(file, "file_id", "filename"), **without(named), **more})
     content = plain(parts)
     if not content or (isinstance(content, str) and not content.strip()):
         notes.skip(EMPTY)
@@ -102,7 +107,7 @@ def _parts(block: Object) -> list[Object]:
     """The parts of a block. A call that has its output is two of them."""
     match block:
         case {"type": "text", "text": {"value": str(text)} | str(text)}:
-            return [text_part(text, **without(block, "type", "text"))] if text else []
+            return [{**without(block), **text_part(text)}] if text else []
         case {"type": "think"}:
             think = block.get("think")
             text = think if isinstance(think, str) else str(as_object(think).get("value") or "")
@@ -111,9 +116,9 @@ def _parts(block: Object) -> list[Object]:
             told = {"id": id, "name": call.get("name"), "arguments": call.get("args")}
             parts = [
                 {
+                    **without(call, "args", "output"),
                     "type": "tool_call",
                     **told,
-                    **without(call, "id", "name", "args", "output", "type"),
                 }
             ]
             if call.get("output") is not None:

@@ -12,6 +12,7 @@ from ..parsed import (
     Parsed,
     Said,
     Unreadable,
+    add_to,
     as_object,
     as_text,
     imported,
@@ -42,13 +43,12 @@ def _read(values: list[Any], notes: Notes) -> Parsed:
             notes.skip(STRUCTURAL)
             continue
         id, parent = str(message["id"]), message.get("parent")
-        node = nodes[id] = Node(
-            None if parent is None else str(parent), milliseconds(message.get("timestamp"))
-        )
+        node = Node(None if parent is None else str(parent), milliseconds(message.get("timestamp")))
         if message.get("type") == "root":
             notes.skip(STRUCTURAL)
         else:
             node.said = _said(id, message, notes)
+        add_to(nodes, id, node, notes)
     leaf = source.get("currNode")
     return Parsed(
         nodes,

@@ -18,9 +18,12 @@ from ..parsed import (
     Object,
     Parsed,
     Said,
+    add_to,
     as_object,
     as_text,
+    id_at,
     imported,
+    parts_in,
     plain,
     without,
 )
@@ -66,9 +69,8 @@ def _read(values: list[Any], notes: Notes) -> Parsed:
         if not isinstance(item, dict):
             notes.skip(STRUCTURAL)
             continue
-        id = as_text(item.get("id")) or str(number)
-        nodes[id] = Node(previous, said=_said(id, item, notes))
-        previous = id
+        id = as_text(item.get("id")) or id_at(number)
+        previous = add_to(nodes, id, Node(previous, said=_said(id, item, notes)), notes)
     return Parsed(
         nodes,
         title=head.get("title") or metadata.get("title"),
@@ -88,10 +90,8 @@ def _said(id: str, item: Object, notes: Notes) -> Said | None:
         if own_id(id):  # it is the message's, and not a part of the item
             item = {name: it for name, it in item.items() if name != "id"}
         return Said(role, Item([item]), status, imported(NAME, id, {}))
-    content = item.get("content")
-    if isinstance(content, list):
-        content = plain([_without_defaults(part) for part in content])
-    if not content or not isinstance(content, str | list):
+    content = plain([_without_defaults(part) for part in parts_in(item.get("content"))])
+    if not content:
         notes.skip(EMPTY)
         return None
     own = without(item, "id", "type", "status", "role", "content")
@@ -99,15 +99,12 @@ def _said(id: str, item: Object, notes: Notes) -> Said | None:
     if role not in ROLES:
         own["role"] = role
         role = "system" if role == "developer" else "user"
-    more = {ITEM: own} if own else {}
-    return Said(role, content, status, imported(NAME, id, {}, **more))
+    return Said(role, content, status, imported(NAME, id, {}, {ITEM: own} if own else None))
 
 
-def _without_defaults(part: Any) -> Any:
+def _without_defaults(part: Object) -> Object:
     """A part without the empty lists that each text of an assistant has."""
-    if isinstance(part, dict) and part.get("type") == "output_text":
-        return without(part)
-    return part
+    return without(part) if part.get("type") == "output_text" else part
 
 
 FORMAT = Format(NAME, _begins, _id_of, _read, _begins)

@@ -13,12 +13,15 @@ from ..parsed import (
     Object,
     Parsed,
     Said,
+    add_to,
     as_list,
     as_object,
     as_text,
+    id_at,
     import_of,
     imported,
     objects_in,
+    parts_in,
     plain,
     text_part,
     without,
@@ -60,9 +63,8 @@ def _read(values: list[Any], notes: Notes) -> Parsed:
     else:  # the list is a copy of the active line
         previous: str | None = None
         for number, message in enumerate(objects_in(chat.get("messages"))):
-            id = as_text(message.get("id")) or str(number)
-            nodes[id] = _node(id, previous, message, notes)
-            previous = id
+            id = as_text(message.get("id")) or id_at(number)
+            previous = add_to(nodes, id, _node(id, previous, message, notes), notes)
     tags = _tags(as_object(source.get("meta")).get("tags") or chat.get("tags"))
     rest = without(
         source,
@@ -100,11 +102,8 @@ def _node(id: str, parent: str | None, message: Object, notes: Notes) -> Node:
 
 def _said(id: str, message: Object, notes: Notes) -> Said | None:
     error = message.get("error")
-    given = message.get("content")
-    parts: list[Any] = given if isinstance(given, list) else []
-    if isinstance(given, str) and given:
-        parts = [text_part(given)]
-    elif not parts and error:
+    parts = parts_in(message.get("content"))
+    if not parts and error:
         told = error.get("content") if isinstance(error, dict) else error
         parts = [text_part(told)] if isinstance(told, str) and told else []
     for file in objects_in(message.get("files")):

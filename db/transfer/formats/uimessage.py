@@ -10,11 +10,14 @@ from ..parsed import (
     Object,
     Parsed,
     Said,
+    add_to,
     as_list,
     as_object,
     as_text,
+    id_at,
     imported,
     objects_in,
+    parts_in,
     without,
 )
 from ..values import milliseconds
@@ -45,22 +48,21 @@ def _read(values: list[Any], notes: Notes) -> Parsed:
     nodes: dict[str, Node] = {}
     previous: str | None = None
     for number, message in enumerate(objects_in(source.get("messages", values))):
-        id = as_text(message.get("id")) or str(number)
+        id = as_text(message.get("id")) or id_at(number)
         metadata = as_object(message.get("metadata"))
         made = message.get("createdAt") or metadata.get("createdAt")
-        node = nodes[id] = Node(previous, milliseconds(made))
-        parts = as_list(message.get("parts"))
+        node = Node(previous, milliseconds(made))
+        parts = parts_in(message.get("parts"))
         if parts:
             rest = without(message, "id", "role", "parts", "metadata")
             role = message.get("role")
             if role not in ROLES:
                 rest["role"], role = role, "assistant"
-            node.said = Said(
-                str(role), parts, metadata=imported(NAME, id, rest, **without(metadata))
-            )
+            own = imported(NAME, id, rest, without(metadata))
+            node.said = Said(str(role), parts, metadata=own)
         else:
             notes.skip(EMPTY)
-        previous = id
+        previous = add_to(nodes, id, node, notes)
     return Parsed(
         nodes,
         title=source.get("title"),
