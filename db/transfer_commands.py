@@ -38,7 +38,11 @@ from .transfer.report import Report
     callback=readable,
     help="The user whose they become, as X-User-Id.  [default: the file's, or nobody]",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would happen, and change nothing.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Say what would happen, and change nothing. Each of several exports counts for itself.",
+)
 @click.option("--update", is_flag=True, help="Overwrite messages that differ from the file.")
 @click.option("--restore", is_flag=True, help="Bring back what was deleted here.")
 @click.option("--all", "keeps_hidden", is_flag=True, help="Import messages that ChatGPT hides.")

@@ -402,6 +402,7 @@ def test_what_was_added_here_to_an_import_is_not_doubled(tmp_path: Path, format:
         Draft("user", "Local"),
         Draft("user", "Copied", metadata=copied),
         Draft("assistant", [{"type": "tool_call"}], metadata=copied),
+        Draft("assistant", Item([{"type": ["no", "text"]}])),
     ]
     messages.append(EVERYTHING, row.id, drafts)
     transcripts.fork(EVERYTHING, row.id, title="Fork")

@@ -253,6 +253,7 @@ BAD: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"tags": ["t" * 65]}, {}),
     ({"metadata": [1]}, {}),
     ({"user_id": {}}, {}),
+    ({"user_id": "u" * 256}, {}),
     ({"metadata": {"x": nested(300)}}, {}),
     ({}, {"client_id": {}}),
     ({}, {"client_id": "x" * 65}),

@@ -25,7 +25,7 @@ from ..values import milliseconds
 
 NAME = "confab"
 # As in requests.
-MAX_KEY_LENGTH, MAX_CLIENT_ID_LENGTH, MAX_TAG_LENGTH = 255, 64, 64
+MAX_NAME_LENGTH, MAX_CLIENT_ID_LENGTH, MAX_TAG_LENGTH = 255, 64, 64
 T = TypeVar("T")
 ROLES = {"system", "user", "assistant", "tool"}
 
@@ -48,8 +48,10 @@ def _read(values: list[Any], notes: Notes) -> Parsed:
         raise Unreadable("it has no line of its own, before its messages")
     if source.get("deleted_at") is not None:
         raise Unreadable("it was in the trash")
-    for name in ("project_id", "user_id"):
-        _as(str, source.get(name), name)
+    names = {name: _as(str, source.get(name), name) for name in ("project_id", "user_id", "key")}
+    for name, text in names.items():
+        if text and len(text) > MAX_NAME_LENGTH:
+            raise Unreadable(f"its {name} is too long")
     nodes: dict[str, Node] = {}
     for message in messages:
         if not isinstance(message, dict) or message.get("type") != "message":
@@ -75,9 +77,7 @@ def _read(values: list[Any], notes: Notes) -> Parsed:
             ),
         )
         add_to(nodes, id, node, notes)
-    key, tags = _as(str, source.get("key"), "key"), _as(list, source.get("tags"), "tags") or []
-    if key and len(key) > MAX_KEY_LENGTH:
-        raise Unreadable("its key is too long")
+    tags = _as(list, source.get("tags"), "tags") or []
     if not all(isinstance(tag, str) and 0 < len(tag) <= MAX_TAG_LENGTH for tag in tags):
         raise Unreadable("a tag of it is no text, too long or too short")
     return Parsed(
@@ -89,7 +89,7 @@ def _read(values: list[Any], notes: Notes) -> Parsed:
         is_archived=source.get("is_archived") is True,
         is_pinned=source.get("is_pinned") is True,
         is_held=source.get("is_held") is True,
-        key=key or None,
+        key=names["key"] or None,
         tags=list(dict.fromkeys(tags)),
         metadata=_as(dict, source.get("metadata"), "metadata") or {},
         is_exact=True,

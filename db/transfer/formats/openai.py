@@ -131,7 +131,7 @@ def write(conversation: ConversationRow, rows: Sequence[MessageRow]) -> Iterator
 def _item(row: MessageRow, id: str) -> Object:
     if isinstance(row.content, Item):
         (item,) = row.content
-        prefix = PREFIXES.get(item.get("type"), OTHER_PREFIX)
+        prefix = PREFIXES.get(str(item.get("type")), OTHER_PREFIX)
         return {**item, "id": f"{prefix}_{_hex(id)}" if id == row.id else id}
     more = as_object((row.metadata or {}).get(ITEM))
     return {
