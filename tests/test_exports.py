@@ -167,6 +167,10 @@ TREE = {
         ),
     ),
     "r": ("c", said({"content_type": "execution_output", "text": "y"}, "tool", 3)),
+    "w": (
+        "c",
+        said({"content_type": "code", "text": "x", "id": "i"}, "assistant", 3, recipient="web"),
+    ),
     "b": (
         "q",
         said(

@@ -11,7 +11,7 @@ from ..branches import LINE, MAX_POSITION, ROOT
 from ..clock import moment_of
 from ..engine.database import database
 from ..engine.prepared import prepared
-from ..models import DELETED, ConversationRow, Event, Item, Message, MessageRow, json_of
+from ..models import DELETED, ConversationRow, Event, Item, Message, MessageRow
 from ..scope import EVERYTHING
 from .arrivals import (
     CHANGED,
@@ -148,7 +148,7 @@ def _is_same(row: MessageRow, placed: Placed) -> bool:
     if isinstance(ours, list) and isinstance(theirs, list):
         if isinstance(ours, Item):  # its id is that of the message, wherever it comes from
             ours, theirs = ([without(it, "id") for it in one] for one in (ours, theirs))
-        return json_of(ours) == json_of(theirs)
+        return ours == theirs
     return _text(ours) == _text(theirs)
 
 
