@@ -61,6 +61,18 @@ def test_the_examples_run_one_after_the_other_and_answer_as_printed(server: Serv
     assert len(answers) == 27
 
 
+def test_the_example_for_openais_client_runs_as_printed(
+    server: Server, key: str, capsys: pytest.CaptureFixture[str]
+):
+    (example,) = (text for language, text in BLOCK.findall(README) if "import OpenAI\n" in text)
+    example = example.replace("http://localhost:8000", server.url).replace('"any"', f'"{key}"')
+    exec(example, {})
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "Hello, world"
+    assert printed[1].startswith("Once moremessage msg_")
+    assert len(printed) == 5
+
+
 def _with(names: dict[str, str], line: str) -> str:
     """Return a line with its variables. Those that hold a URL are set in README itself."""
     urls = dict(re.findall(r"^(\w+)=(http\S+)", README, re.MULTILINE))
