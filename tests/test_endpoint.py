@@ -235,10 +235,10 @@ def test_the_document_has_all_that_a_new_route_takes_and_answers():
         ("header", "Idempotency-Key"),
     }  # fmt: skip
     assert list(page["responses"]) == [
-        "201", "400", "401", "413", "415", "422", "500", "503", "default"
+        "201", "400", "401", "403", "413", "415", "422", "429", "500", "503", "default"
     ]  # fmt: skip
     assert set(page["responses"]["201"]["headers"]) == {
-        "Location", "Idempotent-Replayed", "X-Request-Id"
+        "Location", "Idempotent-Replayed", "X-Request-Id", "RateLimit", "RateLimit-Policy"
     }  # fmt: skip
     assert describe(app)["components"]["schemas"]["Thing"]["required"][-1] == "class"
 
