@@ -16,6 +16,7 @@ FIELDS = [
     "attachments",
 ]  # fmt: skip
 HELLO = {"role": "user", "content": "Größe 👋"}
+NO_UUID7 = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 
 
 def uuid7() -> str:
@@ -114,7 +115,7 @@ def test_what_another_one_has_is_not_found_and_not_made_anew(
     assert len(api.get(path).json["data"]) == 1
 
 
-@pytest.mark.parametrize("id", ["x", str(uuid4()), "ffffffff-ffff-7fff-bfff-ffffffffffff"])
+@pytest.mark.parametrize("id", ["x", NO_UUID7, "ffffffff-ffff-7fff-bfff-ffffffffffff"])
 def test_an_id_that_is_no_uuidv7_is_refused(id: str, api: Api, project: str):
     problem = assert_problem(api.post(path_of(project, id), {"messages": [HELLO]}), 422, "invalid")
     assert problem["errors"][0]["loc"] == ["path", "conversation_id"]
@@ -137,7 +138,7 @@ def test_a_user_in_the_body_must_not_contradict_the_header(api: Api, project: st
         {"messages": []},
         {"messages": [HELLO] * 101},
         {"messages": [{**HELLO, "status": "completed"}]},
-        {"messages": [HELLO, {**HELLO, "parent_id": str(uuid4())}]},
+        {"messages": [HELLO, {**HELLO, "parent_id": NO_UUID7}]},
         {"messages": [{**HELLO, "client_id": "a"}, HELLO]},
         {"messages": [HELLO], "user_id": " "},
     ],
