@@ -39,7 +39,7 @@ serve-production: $(PRODUCTION)/ready  ## serve with gunicorn, keys required (PO
 	$(PRODUCTION)/bin/gunicorn --config deploy/gunicorn.conf.py
 
 test: $(READY)  ## run all tests but those that take long or need a system package
-	$(BIN)/pytest -m "not system"
+	$(BIN)/pytest -m "not system" -n auto --maxprocesses 4 --dist loadfile
 
 check: test check-rest  ## run the whole gate, as CI does
 

@@ -46,7 +46,7 @@ def moment_of(milliseconds: int) -> str:
 
 @lru_cache(1024)
 def _minute(minutes: int) -> str:
-    return (datetime(1970, 1, 1) + timedelta(minutes=minutes)).isoformat(timespec="minutes")
+    return datetime.fromtimestamp(minutes * 60, UTC).isoformat(timespec="minutes")[:16]
 
 
 def first_id_at(moment: str) -> str:
