@@ -187,6 +187,8 @@ def test_a_silent_response_has_signs_of_life(
     live = submit()
     live.wait_for_body(lambda body: body.count(b":\n\n") >= 2)
     assert kinds(live.body) == START
+    script.step()
+    wait_for(live, HEL)
     script.finish()
     assert kinds(live.end()) == ENDED
 

@@ -26,6 +26,10 @@ from .support.world import (
 )
 
 
+# They finish what a silent writer left open, along with any write, also of an outsider.
+pytestmark = pytest.mark.usefixtures("no_chores")
+
+
 class Told(NamedTuple):
     """The expected answers to another project's key, and to another user of the project.
 
