@@ -25,7 +25,6 @@ from .support.world import (
     request_for,
 )
 
-
 # They finish what a silent writer left open, along with any write, also of an outsider.
 pytestmark = pytest.mark.usefixtures("no_chores")
 
