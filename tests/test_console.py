@@ -65,7 +65,7 @@ def test_a_key_opens_its_project_and_a_user_sees_only_theirs(
     page = console(f"{closed_server.url}/console", may_fail=True)
     page.get_by_label("Key or token").fill("confab_wrong")
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("alert")).to_contain_text("not known, or was revoked")
+    expect(page.get_by_role("alert")).to_contain_text("is not known, was revoked, or has expired")
     page.get_by_label("Key or token").fill(key)
     page.get_by_role("button", name="Sign in").click()
     expect(rows(page)).to_have_count(2)
@@ -79,6 +79,23 @@ def test_a_key_opens_its_project_and_a_user_sees_only_theirs(
     assert key not in page.url
     assert page.context.cookies() == []
     assert page.evaluate("localStorage.length") == 0
+
+
+def test_a_token_opens_what_is_its_users(closed_server: Server, key: str, console: Open):
+    headers = {"X-API-Key": key}
+    for user in ("alice", "bob"):
+        body = {"project_id": PROJECT, "title": f"Of {user}"}
+        conversations = f"{closed_server.url}/api/v1/conversations"
+        httpx.post(
+            conversations, json=body, headers={**headers, "X-User-Id": user}
+        ).raise_for_status()
+    asked = {"user_id": "alice", "project_id": PROJECT}
+    made = httpx.post(f"{closed_server.url}/api/v1/tokens", json=asked, headers=headers)
+    page = console(f"{closed_server.url}/console", may_fail=True)
+    page.get_by_label("a user's token").check()
+    page.get_by_label("Key or token").fill(made.json()["token"])
+    page.get_by_role("button", name="Sign in").click()
+    expect(rows(page).locator(".name")).to_have_text(["Of alice"])
 
 
 def test_an_open_stage_opens_the_project_that_was_active_last(
