@@ -156,17 +156,26 @@ class Endpoint:
         """The answer to a request, whatever happens."""
         limits: dict[str, str] = {}
         try:
-            response = self._answer(request, path, limits)
+            caller = self._caller(request)
+            if caller is not None:
+                limits = rate_limit.take(caller)
+            response = self._answer(request, path, caller)
         except Exception as error:
             request_id = request.lambda_context.aws_request_id
             response = problem_response(error, request_id, request.path)
         response.headers.update(limits)
         return response
 
-    def _answer(
-        self, request: Request, path: Mapping[str, str], limits: dict[str, str]
-    ) -> Response:
-        arguments = self._arguments(request, path, limits)
+    def _caller(self, request: Request) -> Caller | None:
+        """Who calls, or None if the endpoint does not ask. Raises Problem 400, 401, 403 or 422."""
+        # Chalice's Request has the last value of a header, and its test client sends no others.
+        refuse_repeated(request.to_original_event().get("multiValueHeaders") or {})
+        if self.authentication is None:
+            return None
+        return authenticate(request.headers, self.authentication)
+
+    def _answer(self, request: Request, path: Mapping[str, str], caller: Caller | None) -> Response:
+        arguments = self._arguments(request, path, caller)
         claim = self._claim(request, arguments.get("caller", ANYBODY))
         if claim is None:
             return self._render(self.function(**arguments))
@@ -182,21 +191,15 @@ class Endpoint:
         return None if key is None else claim_of(request, caller, IDEMPOTENCY_KEY.checked(key))
 
     def _arguments(
-        self, request: Request, path: Mapping[str, str], limits: dict[str, str]
+        self, request: Request, path: Mapping[str, str], caller: Caller | None
     ) -> dict[str, Any]:
-        """What the function takes, in the order in which a request is checked.
-
-        `limits` takes the headers that tell the rate limit.
-        """
+        """What the function takes, in the order in which a request is checked."""
         arguments: dict[str, Any] = {}
         headers = request.headers
-        # Chalice's Request has the last value of a header, and its test client sends no others.
-        refuse_repeated(request.to_original_event().get("multiValueHeaders") or {})
-        if self.authentication is not None:
-            caller = arguments["caller"] = authenticate(headers, self.authentication)
-            limits.update(rate_limit.take(caller))
+        if caller is not None:
             if caller.is_read_only and request.method not in SAFE_METHODS:
                 raise Problem(READ_ONLY, "The API key only reads: send one that may write.")
+            arguments["caller"] = caller
         if path:
             for name, value in path.items():
                 arguments[name] = _parse(self.path[name], unquote(value), "path", name)
