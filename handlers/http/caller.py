@@ -75,11 +75,11 @@ def authenticate(headers: Mapping[str, str], need: Authentication) -> Caller:
     the whole project.
     """
     user_id = headers.get(USER_ID.name)
-    if user_id:
+    if user_id == "" and need.user_always:
+        user_id = None  # 401 says how to sign on
+    if user_id is not None:
         user_id = USER_ID.checked(user_id)
-    elif user_id is not None and not need.user_always:
-        USER_ID.checked(user_id)
-    caller = _caller(headers, need).speaking_for(user_id or None)
+    caller = _caller(headers, need).speaking_for(user_id)
     if need.user_always and caller.scope.user_id is None:
         detail = "Send the signed-on user's id as X-User-Id, or the user's token as a bearer token."
         raise _unauthenticated(NOT_SIGNED_ON, detail, need)
