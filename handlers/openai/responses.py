@@ -47,7 +47,6 @@ from .response_request import ResponseCreate
 from .wire import (
     CONVERSATION,
     RESPONSE,
-    JsonObject,
     draft_of_call,
     shown_id,
     shown_item,
@@ -108,7 +107,7 @@ def _answered(caller: Caller, body: ResponseCreate, claim: Claim | None) -> Repl
         if error.field == "parent_id":  # the answer has been deleted while the model thought
             raise _no_previous(body) from error
         raise
-    response = _begun(body, exchange)
+    response = _begun(body, exchange.id, exchange.conversation_id)
     answer = _Answer(caller, body, exchange, response, claim)
     if not is_live:
         return _told(body, answer.finish())
@@ -182,16 +181,9 @@ def _history(
     raise Problem(INVALID, detail, errors=[wrong])
 
 
-def _begun(body: ResponseCreate, exchange: Exchange) -> ModelResponse:
-    return new_response(
-        shown_id(RESPONSE, exchange.id),
-        conversation=_reference(exchange.conversation_id),
-        **body.echoed(),
-    )
-
-
-def _reference(conversation_id: str | None) -> JsonObject | None:
-    return {"id": shown_id(CONVERSATION, conversation_id)} if conversation_id else None
+def _begun(body: ResponseCreate, id: str, conversation_id: str | None) -> ModelResponse:
+    place = {"id": shown_id(CONVERSATION, conversation_id)} if conversation_id else None
+    return new_response(shown_id(RESPONSE, id), conversation=place, **body.echoed())
 
 
 class _Answer(NamedTuple):
@@ -229,9 +221,7 @@ def _again(caller: Caller, body: ResponseCreate, first: Outcome) -> Reply[ModelR
         if any(row.status == IN_PROGRESS for row in rows):
             raise RequestInProgress("The first request with this Idempotency-Key still runs.")
         is_whole = all(row.status == COMPLETED for row in rows)
-        response = new_response(
-            shown_id(RESPONSE, id), conversation=_reference(conversation_id), **body.echoed()
-        )
         status = COMPLETED if is_whole else INCOMPLETE
-        response = ended(response, status, [shown_item(row) for row in rows], End())
+        output = [shown_item(row) for row in rows]
+        response = ended(_begun(body, id, conversation_id), status, output, End())
     return _told(body, response, REPLAYED)
