@@ -1,7 +1,6 @@
 """Conversations under `/api/v1`: with their messages, paged by number or by cursor."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
@@ -37,18 +36,13 @@ def _within_16_kb(metadata: dict[str, Any] | None) -> dict[str, Any] | None:
     if metadata is None:
         return None
     others = {name: value for name, value in metadata.items() if name != FORKED_FROM}
-    with suppress(OverflowError):  # a number that is too large: the store says so
-        size, rest = (_size(each) for each in (metadata, others))
-        if size - min(size - rest, MAX_ORIGIN_BYTES) > MAX_METADATA_BYTES:
-            raise ValueError(f"has {size:,} bytes as JSON: send at most {MAX_METADATA_BYTES:,}")
-    return metadata
-
-
-def _size(value: Any) -> int:
     try:
-        return len(json_of(value).encode())
-    except ValueError:
-        raise OverflowError from None
+        size, rest = (len(json_of(each).encode()) for each in (metadata, others))
+    except ValueError:  # a number is too large: the store says so
+        return metadata
+    if size - min(size - rest, MAX_ORIGIN_BYTES) > MAX_METADATA_BYTES:
+        raise ValueError(f"has {size:,} bytes as JSON: send at most {MAX_METADATA_BYTES:,}")
+    return metadata
 
 
 ObjectOf16KB = Annotated[
