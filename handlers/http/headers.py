@@ -129,6 +129,7 @@ def refuse_repeated(sent: Mapping[str, list[str]]) -> None:
         seen.add(once)
 
 
+RATE_LIMIT, RATE_LIMIT_POLICY = "RateLimit", "RateLimit-Policy"
 IDEMPOTENT_REPLAYED = "Idempotent-Replayed"
 REQUEST_ID = "X-Request-Id"
 SHOULD_RETRY = "x-should-retry"
@@ -144,9 +145,9 @@ RESPONSE_HEADERS = {
     IDEMPOTENT_REPLAYED: "`true` if this is the answer to an earlier request with the same key.",
     "Link": 'The neighbouring pages, `rel="next"` and `rel="prev"` (RFC 8288).',
     "Location": "Where the new thing is.",
-    "RateLimit": "With a RATE_LIMIT: how many requests may follow (`r`), and the seconds until all "
+    RATE_LIMIT: "With a RATE_LIMIT: how many requests may follow (`r`), and the seconds until all "
     "may (`t`).",
-    "RateLimit-Policy": "With a RATE_LIMIT: how many requests (`q`) in how many seconds (`w`).",
+    RATE_LIMIT_POLICY: "With a RATE_LIMIT: how many requests (`q`) in how many seconds (`w`).",
     "Referrer-Policy": "`no-referrer`: a link that leads away does not tell from where.",
     "Retry-After": "Seconds to wait before the request is repeated.",
     "WWW-Authenticate": "How to say who is calling.",

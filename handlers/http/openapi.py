@@ -19,7 +19,15 @@ from db.settings import settings
 
 from . import glossary, openapi_schemas, problems
 from .endpoint import JSON, SAFE_METHODS, Endpoint
-from .headers import API_KEY, IDEMPOTENT_REPLAYED, REQUEST_ID, RESPONSE_HEADERS, SHOULD_RETRY
+from .headers import (
+    API_KEY,
+    IDEMPOTENT_REPLAYED,
+    RATE_LIMIT,
+    RATE_LIMIT_POLICY,
+    REQUEST_ID,
+    RESPONSE_HEADERS,
+    SHOULD_RETRY,
+)
 from .openapi_schemas import Json, Schemas
 from .problems import Dialect, Kind
 
@@ -36,8 +44,6 @@ IMPLIED = {
     "leaf": problems.NO_MESSAGE,
     "If-Match": problems.STALE_PRECONDITION,
 }
-# The headers of each answer to a caller who is known.
-RATE_LIMITS = ("RateLimit", "RateLimit-Policy")
 # The headers of a problem, by its status.
 PROBLEM_HEADERS = {
     401: ["WWW-Authenticate"],
@@ -270,8 +276,9 @@ def _responses(route: RouteEntry, endpoint: Endpoint, of_bodies: Schemas) -> dic
         responses[str(status)] = _problem(list(group), headers, dialect)
     responses["default"] = _problem([], [], dialect)
     if endpoint.authentication:
+        of_the_known = _response("", (RATE_LIMIT, RATE_LIMIT_POLICY))["headers"]
         for response in responses.values():
-            response["headers"].update(_response("", RATE_LIMITS)["headers"])
+            response["headers"].update(of_the_known)
     return responses
 
 

@@ -5,17 +5,18 @@ may send a whole minute's requests at once. It is one number for each caller: wh
 be full again.
 """
 
+import math
 import threading
 import time
 
 from db.settings import settings
 
 from .caller import Caller
+from .headers import RATE_LIMIT, RATE_LIMIT_POLICY
 from .problems import RATE_LIMITED, Problem
 
 MINUTE = 60.0
 MAX_CALLERS = 10_000  # until those whose bucket is full are forgotten
-RETRY_AFTER, LIMIT, POLICY = "Retry-After", "RateLimit", "RateLimit-Policy"
 
 Who = tuple[str | None, str | None]
 
@@ -42,13 +43,13 @@ def take(caller: Caller) -> dict[str, str]:
         is_over = full_at > now + MINUTE + 1e-6
         if not is_over:
             _full_at[who] = full_at
-    policy = {POLICY: f'"default";q={limit};w={MINUTE:.0f}'}
+    policy = {RATE_LIMIT_POLICY: f'"default";q={limit};w={MINUTE:.0f}'}
     if is_over:
-        wait = max(1, -int(-(full_at - now - MINUTE) // 1))
+        wait = max(1, math.ceil(full_at - now - MINUTE))
         raise Problem(
             RATE_LIMITED,
             f"Send at most {limit} requests a minute: wait {wait} s.",
-            {**policy, LIMIT: f'"default";r=0;t={wait}', RETRY_AFTER: str(wait)},
+            {**policy, RATE_LIMIT: f'"default";r=0;t={wait}', "Retry-After": str(wait)},
         )
     left = int((MINUTE - (full_at - now)) / cost + 1e-6)
-    return {**policy, LIMIT: f'"default";r={left};t={-int(-(full_at - now) // 1)}'}
+    return {**policy, RATE_LIMIT: f'"default";r={left};t={math.ceil(full_at - now)}'}
