@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .support.console import AXE, Elsewhere, at, shoot, violations
+from .support.console import Elsewhere, at, shoot, violations
 from .support.processes import Server
 from .support.world import PROJECT
 
@@ -169,7 +169,6 @@ def furnish(elsewhere: Elsewhere) -> None:
     elsewhere.patch(f"conversations/{id}", is_pinned=True)
 
 
-@pytest.mark.skipif(not AXE.exists(), reason="make js installs axe")
 @pytest.mark.parametrize("look", LOOKS)
 def test_axe_finds_no_violation_in_any_state(
     server: Server, elsewhere: Elsewhere, console: Open, look: str
@@ -192,8 +191,6 @@ def test_axe_finds_no_violation_in_any_state(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_signing_in_has_no_violation(closed_server: Server, console: Open, scheme: str):
-    if not AXE.exists():
-        pytest.skip("make js installs axe")
     options = {"bypass_csp": True, "may_fail": True, "scheme": scheme}
     page = console(f"{closed_server.url}/console", width=360, **options)
     expect(page.get_by_role("heading", name="Confab")).to_be_visible()

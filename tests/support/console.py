@@ -96,6 +96,7 @@ class Console:
 
 def violations(page: Any) -> list[str]:
     """What axe finds wrong with the page as it is now."""
+    assert AXE.exists(), "make js installs axe"
     page.evaluate(AXE.read_text())
     found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
     return [
