@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from db import conversations, lists, messages, transcripts
 from db.lists import Filter
 from db.messages import Draft
+from db.openai_ids import CONVERSATION, shown_id
 
 from ..http.caller import Caller, OpenAICaller
 from ..http.endpoint import ANY, SCAN, endpoint
@@ -15,7 +16,6 @@ from ..http.headers import NO_PROJECT
 from ..http.problems import HELD
 from ..http.types import ABSENT, Cursors, Strict, Title
 from .wire import (
-    CONVERSATION,
     ConversationId,
     Cursor,
     DeletedConversation,
@@ -28,7 +28,6 @@ from .wire import (
     SentItem,
     ShownItem,
     draft_of,
-    shown_id,
     shown_item,
     with_metadata,
 )

@@ -15,10 +15,11 @@ from pydantic_core import to_json
 
 from db.chat_parts import Call
 from db.models import COMPLETED, IN_PROGRESS, INCOMPLETE
+from db.openai_ids import item_id
 
 from ..http.telling import Telling
 from ..llm.client import End
-from .wire import JsonObject, ShownItem, call_item, id_in, item_id, message_item, text_part
+from .wire import JsonObject, ShownItem, call_item, id_in, message_item, text_part
 
 # Why a response is incomplete, by why the model ended.
 REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}

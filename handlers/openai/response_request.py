@@ -14,13 +14,13 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from db.messages import Draft
+from db.openai_ids import RESPONSE, shown_id
 from db.settings import settings
 
 from ..http.types import LIST, ONE, Strict, Text, one_or_list
 from ..llm.client import Options
 from .errors import EXCLUSIVE, UNSUPPORTED
 from .wire import (
-    RESPONSE,
     ConversationId,
     Cursor,
     Include,
@@ -29,7 +29,6 @@ from .wire import (
     SentItem,
     Unsupported,
     draft_of,
-    shown_id,
 )
 
 MAX_TOOLS = 128  # as OpenAI has it

@@ -14,6 +14,7 @@ from db.errors import Invalid, NotFound, RequestInProgress
 from db.idempotency_keys import Claim, Outcome
 from db.messages import ACTIVE_LEAF, Draft
 from db.models import COMPLETED, IN_PROGRESS, INCOMPLETE
+from db.openai_ids import CONVERSATION, RESPONSE, shown_id
 from db.settings import settings
 
 from ..http import sse
@@ -44,13 +45,7 @@ from .response_events import (
     told_whole,
 )
 from .response_request import ResponseCreate
-from .wire import (
-    CONVERSATION,
-    RESPONSE,
-    draft_of_call,
-    shown_id,
-    shown_item,
-)
+from .wire import draft_of_call, shown_item
 
 routes = Blueprint(__name__)
 

@@ -5,7 +5,7 @@ comes, in the place of a message (`db.models.Item`).
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -34,6 +34,7 @@ from db.models import (
     Item,
     MessageRow,
 )
+from db.openai_ids import CONVERSATION, item_id, shown_id
 
 from ..http.types import LIST, ONE, Strict, Text, one_or_list, without_nul
 from .errors import UNSUPPORTED
@@ -42,28 +43,9 @@ JsonObject = dict[str, Any]
 
 # --- Ids
 
-CONVERSATION, RESPONSE = "conv", "resp"
-PREFIXES = {
-    "message": "msg",
-    "function_call": "fc",
-    "function_call_output": "fco",
-    "reasoning": "rs",
-    "web_search_call": "ws",
-    "file_search_call": "fs",
-}
-_OTHER = "item"
 _ID = re.compile(
     r"(?:[a-z]+_)?([0-9a-f]{8})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{12})"
 )
-
-
-def shown_id(prefix: str, id: str) -> str:
-    """An id as OpenAI has it: the hexadecimal digits of ours, and what it is the id of."""
-    return f"{prefix}_{id.replace('-', '')}"
-
-
-def item_id(type: str, id: str) -> str:
-    return shown_id(PREFIXES.get(type, _OTHER), id)
 
 
 def id_in(text: str) -> str | None:
@@ -72,32 +54,29 @@ def id_in(text: str) -> str | None:
     return "-".join(found.groups()) if found else None
 
 
-def _conversation_id(text: str) -> str:
-    if (id := id_in(text)) is None:
-        raise ConversationNotFound(text)
-    return id
+def _id_or(error: Callable[[str], Exception]) -> AfterValidator:
+    """Takes our id out of one that a client sends. Raises an `error` for what cannot be one."""
+
+    def our_id(text: str) -> str:
+        if (id := id_in(text)) is None:
+            raise error(text)
+        return id
+
+    return AfterValidator(our_id)
 
 
-def _item_id(text: str) -> str:
-    if (id := id_in(text)) is None:
-        raise MessageNotFound(text)
-    return id
-
-
-def _named_id(text: str) -> str:
-    if (id := id_in(text)) is None:
-        raise ValueError("must be an id, as answers have them")
-    return id
+def _no_id(text: str) -> ValueError:
+    return ValueError("must be an id, as answers have them")
 
 
 _CONVERSATION_ID = WithJsonSchema({"type": "string", "examples": [f"conv_{'0' * 32}"]})
 # In a path. What cannot be one is not there.
-ConversationId = Annotated[str, AfterValidator(_conversation_id), _CONVERSATION_ID]
-ItemId = Annotated[str, AfterValidator(_item_id), WithJsonSchema({"type": "string"})]
+ConversationId = Annotated[str, _id_or(ConversationNotFound), _CONVERSATION_ID]
+ItemId = Annotated[str, _id_or(MessageNotFound), WithJsonSchema({"type": "string"})]
 # In a query or a body.
 Cursor = Annotated[
     str,
-    AfterValidator(_named_id),
+    _id_or(_no_id),
     WithJsonSchema(
         {
             "type": "string",

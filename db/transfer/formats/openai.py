@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
+from ... import openai_ids
 from ...models import COMPLETED, IN_PROGRESS, INCOMPLETE, ConversationRow, Item, MessageRow
 from ..imported_ids import own_id
 from ..parsed import (
@@ -33,11 +34,6 @@ from ..values import milliseconds
 NAME = "openai"
 CONVERSATION = "conversation"
 ROLES = {"system", "user", "assistant", "tool"}
-PREFIXES = {
-    "message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs",
-    "web_search_call": "ws", "file_search_call": "fs",
-}  # fmt: skip
-OTHER_PREFIX = "item"
 ITEM = "item"  # in a message's metadata: the fields of the item that have no column
 
 
@@ -120,7 +116,7 @@ def write(conversation: ConversationRow, rows: Sequence[MessageRow]) -> Iterator
     title = {"title": conversation.title} if conversation.title else {}
     yield {
         "object": CONVERSATION,
-        "id": f"conv_{_hex(id)}" if id == conversation.id else id,
+        "id": openai_ids.shown_id(openai_ids.CONVERSATION, id) if id == conversation.id else id,
         "created_at": int(datetime.fromisoformat(conversation.created_at).timestamp()),
         "metadata": {**metadata, **title},
     }
@@ -131,13 +127,12 @@ def write(conversation: ConversationRow, rows: Sequence[MessageRow]) -> Iterator
 def _item(row: MessageRow, id: str) -> Object:
     if isinstance(row.content, Item):
         (item,) = row.content
-        prefix = PREFIXES.get(str(item.get("type")), OTHER_PREFIX)
-        return {**item, "id": f"{prefix}_{_hex(id)}" if id == row.id else id}
+        return {**item, "id": openai_ids.item_id(str(item.get("type")), id) if id == row.id else id}
     more = as_object((row.metadata or {}).get(ITEM))
     return {
         **more,
         "type": "message",
-        "id": f"{PREFIXES['message']}_{_hex(id)}" if id == row.id else id,
+        "id": openai_ids.item_id("message", id) if id == row.id else id,
         "status": INCOMPLETE if row.status == IN_PROGRESS else row.status,
         "role": source_role(row, more),
         "content": _parts(row),
@@ -151,7 +146,3 @@ def _parts(row: MessageRow) -> list[Any]:
         text = {"type": "output_text", "text": row.content, "annotations": [], "logprobs": []}
         return [text]
     return [{"type": "input_text", "text": row.content}]
-
-
-def _hex(id: str) -> str:
-    return id.replace("-", "")
