@@ -2,6 +2,9 @@
 
 from typing import NamedTuple, Protocol
 
+# The project of what is made where none is named.
+NO_PROJECT = "00000000-0000-0000-0000-000000000000"
+
 
 class Owned(Protocol):
     @property

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from ..models import PARTS, TEXT
+from ..scope import NO_PROJECT
 from . import sources, storing
 from .arrivals import STRANGE, Arrival, Options
 from .json_values import Reader
@@ -19,7 +20,6 @@ from .storing_beside import Storer, much_at_once
 from .tree import Placed, settle
 from .values import json_text
 
-NO_PROJECT = "00000000-0000-0000-0000-000000000000"
 # Of one transaction, in which nobody else writes: 20 ms.
 BATCH_CONVERSATIONS = 50
 BATCH_CHARACTERS = 1_000_000

@@ -15,14 +15,14 @@ from db import conversations, messages, streams, submissions, transcripts
 from db.clock import age
 from db.errors import ConversationNotFound, MessageNotFound
 from db.models import COMPLETED, IN_PROGRESS, MessageRow
-from db.scope import Scope
+from db.scope import NO_PROJECT, Scope
 from db.settings import settings
 from db.submissions import Submission
 
 from ..http.aside import aside
 from ..http.caller import AnyCaller
 from ..http.endpoint import ANY, MODEL, NEWS, Reply, endpoint
-from ..http.headers import IDEMPOTENT_REPLAYED, NO_PROJECT, REPLAYED
+from ..http.headers import IDEMPOTENT_REPLAYED, REPLAYED
 from ..http.problems import CLIENT_ID_REUSED, MESSAGE_DELETED, NO_CONVERSATION
 from ..http.sse import EVENT_STREAM
 from ..http.types import ABSENT, Id, Key, Strict, Uuid

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 from chalice.app import CORSConfig
 from pydantic import BaseModel, ConfigDict, Field
 
-from .problems import INVALID, REPEATED_HEADER, Problem
+from db.scope import NO_PROJECT
 
-# The project of what is made where none is named.
-NO_PROJECT = "00000000-0000-0000-0000-000000000000"
+from .problems import INVALID, REPEATED_HEADER, Problem
 
 
 class RequestHeader(NamedTuple):
@@ -129,8 +128,8 @@ def refuse_repeated(sent: Mapping[str, list[str]]) -> None:
         seen.add(once)
 
 
-RATE_LIMIT, RATE_LIMIT_POLICY = "RateLimit", "RateLimit-Policy"
 IDEMPOTENT_REPLAYED = "Idempotent-Replayed"
+RATE_LIMIT, RATE_LIMIT_POLICY = "RateLimit", "RateLimit-Policy"
 REQUEST_ID = "X-Request-Id"
 SHOULD_RETRY = "x-should-retry"
 UI_MESSAGE_STREAM = "x-vercel-ai-ui-message-stream"

@@ -9,10 +9,10 @@ from db import conversations, lists, messages, transcripts
 from db.lists import Filter
 from db.messages import Draft
 from db.openai_ids import CONVERSATION, shown_id
+from db.scope import NO_PROJECT
 
 from ..http.caller import Caller, OpenAICaller
 from ..http.endpoint import ANY, SCAN, endpoint
-from ..http.headers import NO_PROJECT
 from ..http.problems import HELD
 from ..http.types import ABSENT, Cursors, Strict, Title
 from .wire import (
