@@ -187,6 +187,11 @@ def text_part(text: str, **rest: Any) -> Object:
     return {"type": "text", "text": text, **rest}
 
 
+def is_blank(content: Content) -> bool:
+    """Whether a content says nothing."""
+    return not (content.strip() if isinstance(content, str) else content)
+
+
 def plain(parts: list[Any]) -> Content:
     """The parts, or their text if there is one part and it has nothing else."""
     match parts:

@@ -15,6 +15,7 @@ from ..parsed import (
     as_text,
     id_at,
     imported,
+    is_blank,
     objects_in,
     parts_in,
     plain,
@@ -82,7 +83,7 @@ def _said(id: str, message: Object, notes: Notes) -> Said | None:
         named = {"type": "file", "id": file.get("file_uuid"), "name": file.get("file_name")}
         parts.append({**without(file, "file_uuid", "file_name"), **without(named)})
     content = plain(parts)
-    if not content or (isinstance(content, str) and not content.strip()):
+    if is_blank(content):
         notes.skip(EMPTY)
         return None
     role = "assistant" if message.get("sender") == "assistant" else "user"

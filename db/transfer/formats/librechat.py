@@ -18,6 +18,7 @@ from ..parsed import (
     as_text,
     id_at,
     imported,
+    is_blank,
     objects_in,
     parts_in,
     plain,
@@ -89,7 +90,7 @@ def _said(id: str, message: Object, notes: Notes) -> Said | None:
         more = {} if "type" not in file else {"media_type": file["type"]}
         parts.append({**without(file, "file_id", "filename"), **without(named), **more})
     content = plain(parts)
-    if not content or (isinstance(content, str) and not content.strip()):
+    if is_blank(content):
         notes.skip(EMPTY)
         return None
     is_cut = message.get("error") is True or message.get("unfinished") is True

@@ -62,7 +62,7 @@ def _read(values: list[Any], notes: Notes) -> Parsed:
 
 def _said(id: str, message: Object, notes: Notes) -> Said | None:
     content, role = message.get("content"), message.get("role")
-    if not content or not isinstance(content, str) or not content.strip():
+    if not isinstance(content, str) or not content.strip():
         notes.skip(EMPTY)
         return None
     rest = without(

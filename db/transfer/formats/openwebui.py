@@ -20,6 +20,7 @@ from ..parsed import (
     id_at,
     import_of,
     imported,
+    is_blank,
     objects_in,
     parts_in,
     plain,
@@ -31,7 +32,7 @@ from ..values import milliseconds
 
 NAME = "openwebui"
 ROLES = {"user", "assistant", "system", "tool"}
-MAX_TAGS, MAX_TAG_LENGTH = 16, 64
+MAX_TAG_LENGTH = 64
 
 
 def _matches(value: Object) -> bool:
@@ -89,11 +90,11 @@ def _frame(chat: Object) -> Object:
 
 
 def _tags(value: Any) -> list[str]:
-    """As many as Confab takes. All are in the metadata."""
+    """Those that Confab can have. All are in the metadata."""
     names = [each.get("name") if isinstance(each, dict) else each for each in as_list(value)]
     stripped = [name.strip() for name in names if isinstance(name, str)]
     fitting = [name for name in stripped if 0 < len(name) <= MAX_TAG_LENGTH]
-    return list(dict.fromkeys(fitting))[:MAX_TAGS]
+    return list(dict.fromkeys(fitting))
 
 
 def _node(id: str, parent: str | None, message: Object, notes: Notes) -> Node:
@@ -110,7 +111,7 @@ def _said(id: str, message: Object, notes: Notes) -> Said | None:
         parts = [*parts, {"type": "file", **file}]
         notes.miss_attachments(not str(file.get("url") or "").startswith("data:"))
     content = plain(parts)
-    if not content or (isinstance(content, str) and not content.strip()):
+    if is_blank(content):
         notes.skip(EMPTY)
         return None
     role = message.get("role")
