@@ -66,6 +66,34 @@ class Settings(BaseModel):
         description="Days without activity after which a conversation is put into the trash. "
         "Default: never. Fractions are allowed.",
     )
+    oidc_issuer: str | None = Field(
+        default=None,
+        pattern=r"^(https://[^\s?#]+|http://(localhost|127\.0\.0\.1)(:\d+)?(/[^\s?#]*)?)$",
+        description="The URL of an OpenID Connect provider, as its tokens name it (`iss`). Its "
+        "users' own ID and access tokens are bearer tokens then. Default: there is no provider.",
+    )
+    oidc_audience: str | None = Field(
+        default=None,
+        description="Whom such a token has to be for (`aud`): the name that this API has at the "
+        "provider, or the client id of the app. Several are separated by spaces.",
+    )
+    oidc_user_claim: str = Field(
+        default="sub",
+        description="The claim that has the user's id. `email` counts only if it is verified.",
+    )
+    oidc_project_claim: str | None = Field(
+        default=None, description="The claim that has the one project that a token opens."
+    )
+    oidc_project: str | None = Field(
+        default=None,
+        description="The one project that each of these tokens opens. With neither of the two, a "
+        "token opens what is its user's in all projects.",
+    )
+    oidc_client_id: str | None = Field(
+        default=None,
+        description="The console's client id at the provider: with it, people sign in there. It is "
+        "one of the audiences, too.",
+    )
     rate_limit: int | None = Field(
         default=None,
         ge=1,
@@ -113,11 +141,32 @@ class Settings(BaseModel):
         """The settings in `environment`. An empty value counts as unset. Raises SettingsError."""
         given = {name: environment.get(name.upper()) or None for name in cls.model_fields}
         try:
-            return cls(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+            read = cls(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0]).upper()
             raise SettingsError(f"{name} is not usable: {first['msg']}.") from None
+        read._refuse_half_a_provider()
+        return read
+
+    @property
+    def oidc_audiences(self) -> list[str]:
+        """Whom a provider's token may be for."""
+        own = [] if self.oidc_client_id is None else [self.oidc_client_id]
+        return [*(self.oidc_audience or "").split(), *own]
+
+    def _refuse_half_a_provider(self) -> None:
+        """Raises SettingsError if what is said of a provider does not fit together."""
+        if self.oidc_issuer is not None and not self.oidc_audiences:
+            raise SettingsError(
+                "OIDC_ISSUER needs OIDC_AUDIENCE, or it would let in the users of any app that "
+                "signs on there: name whom a token has to be for."
+            )
+        for name in ("oidc_audience", "oidc_client_id", "oidc_project", "oidc_project_claim"):
+            if self.oidc_issuer is None and getattr(self, name) is not None:
+                raise SettingsError(f"{name.upper()} needs OIDC_ISSUER: name the provider.")
+        if self.oidc_project is not None and self.oidc_project_claim is not None:
+            raise SettingsError("Set OIDC_PROJECT or OIDC_PROJECT_CLAIM, and not both.")
 
 
 @cache

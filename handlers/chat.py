@@ -14,7 +14,7 @@ from db.messages import Draft
 from .events import AnswerWait
 from .http.aside import aside
 from .http.caller import AnyCaller
-from .http.endpoint import ANY, JSON, MODEL, Reply, endpoint
+from .http.endpoint import ANY, JSON, OUTSIDE, Reply, endpoint
 from .http.headers import ACCEPT, REPLAYED, Headers, accepts
 from .http.problems import (
     CLIENT_ID_REUSED,
@@ -87,7 +87,7 @@ class Accept(Headers):
         *(CLIENT_ID_REUSED, MESSAGE_DELETED),
     ),
     sends=tuple(HEADERS_OF_EVENTS),
-    waits_for=MODEL,
+    waits_for=OUTSIDE,
 )
 def chat(
     caller: AnyCaller, body: ChatRequest, headers: Accept, claim: Claim | None = None

@@ -10,7 +10,8 @@ from chalice.app import Chalice
 from chalice.config import Config
 from chalice.local import LambdaEventConverter, LocalGateway, RouteMatcher
 
-from handlers.http.endpoint import NEWS
+from handlers.http.caller import has_to_wait
+from handlers.http.endpoint import NEWS, OUTSIDE
 from handlers.http.headers import REQUEST_ID
 from handlers.http.logs import log
 from handlers.http.middleware import failure
@@ -88,13 +89,18 @@ class Gateway:
         self._gateway.event_converter = converter
 
     def waits_for(self, request: GatewayRequest) -> str | None:
-        """What else than the database the request may wait for, as its endpoint says."""
+        """What else than the database the request may wait for, as its endpoint says, or who
+        calls: a token of the identity provider may have a key that is not known yet.
+        """
         route = self._route(request.target)
         if route is None:
             return None
         is_head = request.method == "HEAD"
         entry = self._routes[route].get("GET" if is_head else request.method)
         waits_for = entry.view_function.endpoint.waits_for if entry is not None else None
+        sent = request.headers.get("authorization")
+        if sent is not None and has_to_wait(sent[-1]):
+            return OUTSIDE
         return None if is_head and waits_for == NEWS else waits_for
 
     def answer_or_park(self, request: GatewayRequest) -> GatewayResponse | Parked:

@@ -25,7 +25,7 @@ from db.engine.database import WouldWait, database, keeps_connection, may_wait, 
 from db.engine.notices import listen, unlisten
 from db.errors import Unavailable
 from handlers.http.aside import is_working
-from handlers.http.endpoint import MODEL, NEWS, SAFE_METHODS, SCAN
+from handlers.http.endpoint import NEWS, OUTSIDE, SAFE_METHODS, SCAN
 from handlers.http.logs import log
 from handlers.http.metrics import gauges
 
@@ -221,7 +221,7 @@ class Loop:
             waits_for = self._gateway.waits_for(request)
             if waits_for == NEWS and _reads_a_file():
                 self._asking[connection] = None
-            elif waits_for == MODEL or not _reads_a_file():
+            elif waits_for == OUTSIDE or not _reads_a_file():
                 self._answer_aside(connection)
             elif waits_for == SCAN:
                 self._take_aside([connection])

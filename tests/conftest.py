@@ -31,6 +31,7 @@ from .support.world import OTHER_PROJECT, PROJECT
 pytest_plugins = [
     "tests.support.console",
     "tests.support.faults",
+    "tests.support.identity_provider",
     "tests.support.local_server",
     "tests.support.openai_clients",
     "tests.support.postgres",

@@ -21,7 +21,7 @@ from db.submissions import Submission
 
 from ..http.aside import aside
 from ..http.caller import AnyCaller
-from ..http.endpoint import ANY, MODEL, NEWS, Reply, endpoint
+from ..http.endpoint import ANY, NEWS, OUTSIDE, Reply, endpoint
 from ..http.headers import IDEMPOTENT_REPLAYED, REPLAYED
 from ..http.problems import CLIENT_ID_REUSED, MESSAGE_DELETED, NO_CONVERSATION
 from ..http.sse import EVENT_STREAM
@@ -108,7 +108,7 @@ class ShownChat:
     sends=("Location", IDEMPOTENT_REPLAYED, *HEADERS),
     media_types=(EVENT_STREAM,),
     problems=(NO_CONVERSATION, CLIENT_ID_REUSED, MESSAGE_DELETED),
-    waits_for=MODEL,
+    waits_for=OUTSIDE,
     is_idempotent=True,
 )
 def submit_to_chat(caller: AnyCaller, body: ChatSubmission) -> Reply[str]:

@@ -8,6 +8,7 @@ from db.models import ApiKeyRow
 from db.scope import EVERYTHING, Scope
 from db.settings import settings
 
+from . import oidc
 from .headers import API_KEY, AUTHORIZATION, OPENAI_PROJECT, USER_ID
 from .problems import (
     KEY_NEEDED,
@@ -91,6 +92,12 @@ def authenticate(headers: Mapping[str, str], need: Authentication) -> Caller:
     return caller if project_id is None else caller.within(OPENAI_PROJECT.checked(project_id))
 
 
+def has_to_wait(authorization: str) -> bool:
+    """Whether the identity provider has to be asked before it is known who calls."""
+    token = _bearer_in(authorization)
+    return token is not None and oidc.is_token(token) and oidc.has_to_wait(token)
+
+
 def _caller(headers: Mapping[str, str], need: Authentication) -> Caller:
     plain = headers.get(API_KEY.name)
     if plain is not None:
@@ -98,20 +105,14 @@ def _caller(headers: Mapping[str, str], need: Authentication) -> Caller:
         if key is None:
             raise _unauthenticated(UNAUTHENTICATED, NOT_GOOD.format("API key in X-API-Key"), need)
         return _by_key(key)
-    token = _bearer_in(headers)
-    if token is not None and token.startswith(user_tokens.PREFIX):
-        row = user_tokens.find(token)
-        if row is None:
-            raise _unauthenticated(UNAUTHENTICATED, NOT_GOOD.format("bearer token"), need)
-        user_tokens.note_use(row)
-        return Caller(Scope(row.project_id, row.user_id), row.key_id, by_token=True)
-    if token is not None and (key := api_keys.find(token)) is not None:
-        return _by_key(key)
+    token = _bearer_in(headers.get(AUTHORIZATION.name, ""))
+    if token is not None and (caller := _by_bearer(token)) is not None:
+        return caller
     # Some clients cannot leave the token out. So where none is needed, one that is no key is none.
     if not (need.key_always or settings().require_api_key):
         return Caller(EVERYTHING)
     if token is not None:
-        raise _unauthenticated(UNAUTHENTICATED, NOT_GOOD.format("bearer token"), need)
+        raise _bad_token(NOT_GOOD.format("bearer token"))
     detail = "Send your API key as X-API-Key, or a user's token as a bearer token."
     raise _unauthenticated(UNAUTHENTICATED, detail, need)
 
@@ -119,18 +120,45 @@ def _caller(headers: Mapping[str, str], need: Authentication) -> Caller:
 NOT_GOOD = "The {} is not known, was revoked, or has expired."
 
 
+def _bearer_in(authorization: str) -> str | None:
+    scheme, _, token = authorization.strip().partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def _by_bearer(token: str) -> Caller | None:
+    """Whom a bearer token speaks for. None if it is of no kind that there is. Raises Problem 401,
+    and 503 if the identity provider is away.
+    """
+    if token.startswith(user_tokens.PREFIX):
+        row = user_tokens.find(token)
+        if row is None:
+            raise _bad_token(NOT_GOOD.format("bearer token"))
+        user_tokens.note_use(row)
+        return Caller(Scope(row.project_id, row.user_id), row.key_id, by_token=True)
+    if oidc.is_token(token):
+        try:
+            user_id, project_id = oidc.check(token)
+        except oidc.Refused as error:
+            raise _bad_token(str(error)) from None
+        return Caller(Scope(project_id, user_id), by_token=True)
+    key = api_keys.find(token)
+    return None if key is None else _by_key(key)
+
+
 def _by_key(key: ApiKeyRow) -> Caller:
     api_keys.note_use(key)
     return Caller(Scope(key.project_id), key.id, bool(key.is_read_only))
 
 
-def _bearer_in(headers: Mapping[str, str]) -> str | None:
-    scheme, _, token = headers.get(AUTHORIZATION.name, "").strip().partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
-
-
 def _unauthenticated(kind: Kind, detail: str, need: Authentication) -> Problem:
-    challenge = f'ApiKey realm="confab", header="{API_KEY.name}"'
-    if need.is_openai:
-        challenge = 'Bearer realm="confab"'
+    challenge = BEARER if need.is_openai else f'ApiKey realm="confab", header="{API_KEY.name}"'
     return Problem(kind, detail, {"WWW-Authenticate": challenge})
+
+
+def _bad_token(detail: str) -> Problem:
+    return Problem(
+        UNAUTHENTICATED, detail, {"WWW-Authenticate": f'{BEARER}, error="invalid_token"'}
+    )
+
+
+BEARER = 'Bearer realm="confab"'  # RFC 6750, 3

@@ -52,7 +52,7 @@ JSON_TYPES = frozenset({JSON, "text/json", "text/plain"})
 MAX_BODY_BYTES = 6_000_000  # Lambda's limit, the same everywhere
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # those that change nothing (RFC 9110, 9.2.1)
 # What a request may wait for, or take long for.
-NEWS, MODEL, SCAN = "news", "model", "scan"
+NEWS, OUTSIDE, SCAN = "news", "outside", "scan"
 
 # The request that Chalice is about to call a view for. The view that takes it answers it.
 pending_request: ContextVar[Request | None] = ContextVar("pending_request", default=None)
@@ -254,8 +254,8 @@ def endpoint(
     `sends` names the headers that its Reply may have. The first of `media_types` is what it answers
     unless its Reply names another; what is not JSON is text and is sent as it is. `problems` are
     those that its signature does not imply. `waits_for` says that a request may wait for something
-    else than the database: for NEWS (`waiting`) or for a MODEL; or that it is a SCAN of many rows,
-    which takes long. No other request waits for it then.
+    else than the database: for NEWS (`waiting`), or for somebody OUTSIDE, such as a model; or that
+    it is a SCAN of many rows, which takes long. No other request waits for it then.
     `if_known` is the status that its Reply has instead if what is sent was stored before, and
     `if_none` if there is nothing to tell. A POST that `is_idempotent` may be repeated as it is: its
     Idempotency-Key changes nothing.

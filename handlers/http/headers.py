@@ -67,7 +67,7 @@ IDEMPOTENCY_KEY = RequestHeader(
     "it is answered the same and done once.",
     max_length=255,
 )
-AUTHORIZATION = RequestHeader("Authorization", "`Bearer` and an API key.")
+AUTHORIZATION = RequestHeader("Authorization", "`Bearer` and a token, or an API key.")
 IF_MATCH = RequestHeader("If-Match", "Change it only if this is its ETag.")
 IF_NONE_MATCH = RequestHeader("If-None-Match", "Answer 304 if this is still its ETag.")
 LAST_EVENT_ID = RequestHeader(

@@ -96,8 +96,8 @@ def _describe(app: Chalice, require_api_key: bool) -> Json:
                 "Bearer": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "A user's token, or a key. Where none is needed, any other "
-                    "token is ignored.",
+                    "description": "A user's token, or a key, or with an OIDC_ISSUER its ID or "
+                    "access token. Where none is needed, any other token is ignored.",
                 },
                 "ApiKey": {
                     "type": "apiKey",
@@ -313,6 +313,7 @@ def _kinds(route: RouteEntry, endpoint: Endpoint) -> Iterator[Kind]:
     if endpoint.authentication:
         yield problems.UNAUTHENTICATED
         yield problems.OTHER_USER  # X-User-Id beside a user's token
+        yield problems.SIGN_ON_UNAVAILABLE
         if endpoint.authentication.never_token:
             yield problems.KEY_NEEDED
         if endpoint.authentication.is_openai or endpoint.authentication.all_projects:

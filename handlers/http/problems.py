@@ -32,7 +32,7 @@ class Kind(NamedTuple):
 MALFORMED = Kind(400, "malformed-json", "The body is not JSON")
 MALFORMED_REQUEST = Kind(400, "malformed-request", "The request is not HTTP/1.1")
 REPEATED_HEADER = Kind(400, "repeated-header", "A header was sent more than once")
-UNAUTHENTICATED = Kind(401, "unauthenticated", "A valid API key is needed")
+UNAUTHENTICATED = Kind(401, "unauthenticated", "A valid API key or token is needed")
 NOT_SIGNED_ON = Kind(401, "not-signed-on", "A signed-on user is needed")
 OTHER_PROJECT = Kind(403, "other-project", "The API key is for another project")
 OTHER_USER = Kind(403, "other-user", "The request speaks for another user")
@@ -68,6 +68,9 @@ INTERNAL = Kind(500, "internal", "Internal error")
 UNKNOWN_CODING = Kind(501, "unknown-coding", "The body's Transfer-Encoding is not known")
 MODEL_FAILED = Kind(502, "model-failed", "The model did not answer to the end")
 UNAVAILABLE = Kind(503, "unavailable", "The database is busy or away")
+SIGN_ON_UNAVAILABLE = Kind(
+    503, "sign-on-unavailable", "The identity provider does not give its keys"
+)
 
 # An error is looked up by its class, then by the class's ancestors.
 KINDS: dict[type[BaseException], Kind] = {

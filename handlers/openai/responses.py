@@ -20,7 +20,7 @@ from db.settings import settings
 from ..http import sse
 from ..http.aside import aside
 from ..http.caller import Caller, OpenAICaller
-from ..http.endpoint import ANY, JSON, MODEL, Reply, endpoint
+from ..http.endpoint import ANY, JSON, OUTSIDE, Reply, endpoint
 from ..http.headers import REPLAYED, SHOULD_RETRY
 from ..http.logs import log
 from ..http.problems import (
@@ -60,7 +60,7 @@ NO_HEADERS: Mapping[str, str] = {}
     media_types=(JSON, EVENT_STREAM),
     problems=(NO_CONVERSATION, MODEL_FAILED),
     sends=(*sse.HEADERS, SHOULD_RETRY),
-    waits_for=MODEL,
+    waits_for=OUTSIDE,
 )
 def create_response(
     caller: OpenAICaller, body: ResponseCreate, claim: Claim | None = None
