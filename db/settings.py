@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Mapping
 from functools import cache
+from importlib.util import find_spec
 from typing import NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -161,6 +162,11 @@ class Settings(BaseModel):
             raise SettingsError(
                 "OIDC_ISSUER needs OIDC_AUDIENCE, or it would let in the users of any app that "
                 "signs on there: name whom a token has to be for."
+            )
+        if self.oidc_issuer is not None and find_spec("jwt") is None:
+            raise SettingsError(
+                "OIDC_ISSUER needs PyJWT, which is not here. For Lambda, set OIDC_ISSUER in "
+                ".chalice/config.json and package again."
             )
         for name in ("oidc_audience", "oidc_client_id", "oidc_project", "oidc_project_claim"):
             if self.oidc_issuer is None and getattr(self, name) is not None:

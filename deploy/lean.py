@@ -19,7 +19,8 @@ TASK_ROOT = "/var/task"
 # Lambda brings its own server, so it needs no parser of requests. Of Swagger UI's package only the
 # files are served, so it needs nothing of the framework that the package is made for.
 NEVER_RUN = re.compile(
-    r"(^|/)tests/|\.pyi$|^pwiz\.py$|^(httptools|fastapi|starlette|annotated_doc)[-/]|^bin/fastapi$"
+    r"(^|/)tests/|\.pyi$|^pwiz\.py$|^bin/fastapi$"
+    r"|^(httptools|fastapi|starlette|annotated_doc|opentelemetry(_api)?)[-/]"
 )
 SAME_FOR_EVERYBODY = 0o644 << 16  # the function runs as a user of its own
 

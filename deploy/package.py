@@ -8,6 +8,7 @@ folder: `requirements-STAGE.txt` adds packages to the zip, and Chalice merges th
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,9 @@ PACKAGES = ("handlers", "db")
 # Modules, and the files of the pages and of the reference.
 SHIPPED = {".py", ".html", ".css", ".js", ".svg", ".json"}
 FILES = ("deployment.zip", "sam.json", "per-function.json")
+# What the zip has only if the stage sets this variable. With PyJWT and the cryptography that it
+# needs, the zip is twice as large, and each cold start has to load it.
+ONLY_WITH = {"PyJWT": "OIDC_ISSUER"}
 
 
 def main() -> None:
@@ -61,8 +65,11 @@ def copy_project(project: Path, stage: str) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
     lists = [ROOT / "requirements.txt", ROOT / "deploy" / f"requirements-{stage}.txt"]
-    text = "\n".join(path.read_text() for path in lists if path.exists())
-    (project / "requirements.txt").write_text(text)
+    lines = [line for path in lists if path.exists() for line in path.read_text().splitlines()]
+    config = json.loads((ROOT / ".chalice" / "config.json").read_text())
+    given = config["stages"][stage].get("environment_variables", {})
+    wanted = [line for line in lines if ONLY_WITH.get(re.split(r"\W", line)[0], "") in {"", *given}]
+    (project / "requirements.txt").write_text("\n".join(wanted))
 
 
 def run_chalice(project: Path, stage: str, out: Path) -> None:

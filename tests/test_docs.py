@@ -96,6 +96,6 @@ def _learned(answer: Answer, server: Server) -> dict[str, str]:
 def test_each_dependency_is_named_with_its_reason(file: str):
     tables = CONTRIBUTING.partition("\n## Dependencies")[2].partition("\n## ")[0].lower()
     for line in (ROOT / file).read_text().splitlines():
-        package = re.split(r"[\[=]", line)[0]
+        package = re.split(r"[\[=]", line)[0].lower()
         if not line.startswith("-r"):
             assert package in tables, f"{package} is missing in CONTRIBUTING's dependency tables"

@@ -1,9 +1,12 @@
 """Tests on every route that nobody reaches what belongs to another project or user."""
 
+import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
 from chalice.app import RouteEntry
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from db import api_keys, user_tokens
 from db.clock import new_id
@@ -12,6 +15,7 @@ from db.models import UserToken
 
 from .support.clients import Answer, Api, assert_problem
 from .support.clock import Clock
+from .support.identity_provider import AUDIENCE, IdentityProvider
 from .support.world import (
     OTHER_PROJECT,
     PROJECT,
@@ -263,7 +267,7 @@ def test_a_projects_key_lists_that_project_when_it_names_none(api: Api, stranger
     assert [row["id"] for row in answer.json["conversations"]] == [own.conversation_id]
 
 
-# --- Users' tokens
+# --- Users' tokens: our own, and those of an identity provider
 
 
 def token(user_id: str = USER, project_id: str | None = PROJECT, key_id: str | None = None) -> str:
@@ -272,9 +276,23 @@ def token(user_id: str = USER, project_id: str | None = PROJECT, key_id: str | N
     return plain
 
 
-def send_with(token: str, route: RouteEntry, api: Api) -> Answer:
-    headers = {"X-API-Key": None, "Authorization": f"Bearer {token}", "Idempotency-Key": "k"}
-    return request_for(route, make_world()).send(api, headers=headers)
+@pytest.fixture(params=["our own", "a provider's"])
+def token_for(
+    request: pytest.FixtureRequest,
+    identity_provider: IdentityProvider,
+    configure: Callable[..., None],
+) -> Callable[..., str]:
+    """`token_for("alice", PROJECT)` is a bearer token."""
+    if request.param == "our own":
+        return token
+    configure(
+        oidc_issuer=identity_provider.url, oidc_audience=AUDIENCE, oidc_project_claim="tenant"
+    )
+    return lambda user=USER, project=PROJECT: identity_provider.token(user, tenant=project)
+
+
+def bearer(token: str) -> dict[str, str | None]:
+    return {"X-API-Key": None, "Authorization": f"Bearer {token}", "Idempotency-Key": "k"}
 
 
 def needs_key(route: RouteEntry) -> bool:
@@ -282,8 +300,10 @@ def needs_key(route: RouteEntry) -> bool:
 
 
 @every_private_route
-def test_a_users_token_opens_what_is_the_users(api: Api, route: RouteEntry):
-    answer = send_with(token(), route, api)
+def test_a_users_token_opens_what_is_the_users(
+    api: Api, route: RouteEntry, token_for: Callable[..., str]
+):
+    answer = request_for(route, make_world()).send(api, headers=bearer(token_for()))
     if needs_key(route):
         assert_problem(answer, 403, "key-needed")
     else:
@@ -293,17 +313,16 @@ def test_a_users_token_opens_what_is_the_users(api: Api, route: RouteEntry):
 @every_private_route
 @pytest.mark.parametrize("whose", ["another user's", "another project's"])
 def test_another_ones_token_finds_nothing_and_changes_nothing(
-    api: Api, route: RouteEntry, whose: str
+    api: Api, route: RouteEntry, whose: str, token_for: Callable[..., str]
 ):
     request = request_for(route, make_world())
     told = OUTSIDERS[name_of(route)]
     if whose == "another user's":
-        plain, expected = token("mallory"), told.other_user
+        plain, expected = token_for("mallory"), told.other_user
     else:
-        plain, expected = token(project_id=OTHER_PROJECT), told.stranger
+        plain, expected = token_for(USER, OTHER_PROJECT), told.stranger
     before = dump()
-    headers = {"X-API-Key": None, "Authorization": f"Bearer {plain}", "Idempotency-Key": "k"}
-    answer = request.send(api, headers=headers)
+    answer = request.send(api, headers=bearer(plain))
     if needs_key(route):
         assert_problem(answer, 403, "key-needed")
         assert dump() == before
@@ -320,8 +339,7 @@ def test_a_token_that_is_not_good_any_more_opens_nothing(
     configure(require_api_key=require_api_key)
     _, row = api_keys.make(PROJECT, days=1)
     plain = token(key_id=row.id)
-    world = make_world()
-    request = request_for(route, world)
+    request = request_for(route, make_world())
     if end == "expired":
         clock.move(seconds=3601)
     elif end == "of an expired key":
@@ -333,8 +351,42 @@ def test_a_token_that_is_not_good_any_more_opens_nothing(
         api_keys.revoke(row.id)
     database.close()
     before = dump()
-    headers = {"X-API-Key": None, "Authorization": f"Bearer {plain}"}
-    assert_problem(request.send(api, headers=headers), 401, "unauthenticated")
+    answer = request.send(api, headers=bearer(plain))
+    assert_problem(answer, 401, "unauthenticated")
+    assert dump() == before
+
+
+BAD = {
+    "expired": {"exp": int(time.time()) - 3600},
+    "of another time": {"nbf": int(time.time()) + 36_000},
+    "for another app": {"aud": "another app"},
+    "of another provider": {"iss": "https://id.example.org"},
+    "of a key that is not known": {"headers": {"kid": "unknown"}},
+    "forged": {"key": rsa.generate_private_key(65537, 2048)},
+    "without a project": {"tenant": None},
+}
+
+
+@every_private_route
+@pytest.mark.parametrize("why", BAD)
+def test_a_providers_token_that_is_not_good_opens_nothing(
+    api: Api,
+    route: RouteEntry,
+    why: str,
+    identity_provider: IdentityProvider,
+    configure: Callable[..., None],
+):
+    configure(
+        require_api_key="false",  # not even where anybody may call
+        oidc_issuer=identity_provider.url,
+        oidc_audience=AUDIENCE,
+        oidc_project_claim="tenant",
+    )
+    plain = identity_provider.token(USER, **{"tenant": PROJECT, **BAD[why]})
+    request = request_for(route, make_world())
+    before = dump()
+    answer = request.send(api, headers=bearer(plain))
+    assert_problem(answer, 401, "unauthenticated")
     assert dump() == before
 
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import sys
 from collections.abc import Callable
 from importlib.metadata import PathDistribution
@@ -19,7 +18,15 @@ from db.settings import Settings
 from deploy.package import refuse_if_incomplete
 
 from .support.api_gateway import function_of
-from .support.packages import ROOT, Package, functions_of, integrations, make_package, run
+from .support.packages import (
+    ROOT,
+    Package,
+    copy_checkout,
+    functions_of,
+    integrations,
+    make_package,
+    run,
+)
 
 pytest.importorskip("cfnlint")
 transform = pytest.importorskip("samtranslator.translator.transform").transform
@@ -53,14 +60,8 @@ def checkout(tmp_path: Path) -> Path:
 
     Real ones take a minute to download and do not change how our own files are packaged.
     """
-    root = tmp_path / "checkout"
-    for name in ("handlers", "db", "deploy"):
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (root / ".chalice").mkdir()
-    (root / "vendor").mkdir()
-    for name in ("app.py", ".chalice/config.json", "vendor/handlers", "vendor/db"):
-        shutil.copy(ROOT / name, root / name, follow_symlinks=False)
-    (root / "requirements.txt").touch()
+    root = copy_checkout(tmp_path / "checkout")
+    (root / "requirements.txt").write_text("")
     return root
 
 
@@ -83,6 +84,20 @@ def test_no_test_cache_database_or_tool_is_in_the_zip(
     stage: str, package: Callable[[str], Package]
 ):
     assert [name for name in package(stage).names if UNWANTED.search(name)] == []
+
+
+def test_the_zip_can_check_a_providers_tokens_if_the_stage_names_a_provider(
+    package: Callable[[str], Package], tmp_path: Path
+):
+    checkout = copy_checkout(
+        tmp_path / "checkout", OIDC_ISSUER="https://id.example.org", OIDC_AUDIENCE="app"
+    )
+    file = checkout / "requirements.txt"
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join(line for line in lines if line.startswith("PyJWT")))
+    of_a_provider = make_package("prod", tmp_path / "build", checkout)
+    assert "jwt/__init__.pyc" in of_a_provider.names
+    assert not any(name.startswith(("jwt/", "cryptography/")) for name in package("prod").names)
 
 
 def test_the_zip_has_less_than_six_megabytes(package: Callable[[str], Package]):

@@ -14,7 +14,8 @@ from db.settings import Settings
 from db.startup import open_store
 from tests.support.api_gateway import ApiGateway
 from tests.support.clients import Api, InProcess, OverHttp, Transport
-from tests.support.packages import Package
+from tests.support.identity_provider import AUDIENCE, IdentityProvider
+from tests.support.packages import Package, copy_checkout, make_package
 from tests.support.postgres import Server as PostgresServer
 from tests.support.processes import ProductionServer, Server
 
@@ -69,51 +70,86 @@ def conversation(api: Api, project: str) -> dict[str, Any]:
     return api.post("/api/v1/conversations", {"project_id": project, "title": "Planning"}).json
 
 
+@pytest.fixture(scope="session")
+def everybodys_provider() -> Iterator[IdentityProvider]:
+    """The identity provider of all targets."""
+    provider = IdentityProvider()
+    yield provider
+    provider.close()
+
+
+@pytest.fixture(scope="session")
+def sign_on(everybodys_provider: IdentityProvider) -> dict[str, str]:
+    """The settings by which a target knows the provider."""
+    return {"oidc_issuer": everybodys_provider.url, "oidc_audience": AUDIENCE}
+
+
 @pytest.fixture
-def in_process() -> Target:
+def in_process(sign_on: dict[str, str], configure: Callable[..., None]) -> Target:
+    configure(**sign_on)
     keys = Keys(*(api_keys.make(project)[0] for project in (None, "a stranger's")))
     database.close()
     return Target(lambda: nullcontext(InProcess(app)), keys)
 
 
 @pytest.fixture(scope="session")
-def chalice_local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+def chalice_local(
+    tmp_path_factory: pytest.TempPathFactory, sign_on: dict[str, str]
+) -> Iterator[Target]:
     url = sqlite_url(tmp_path_factory)
     keys = keys_in(url)
-    with Server(url) as server:
+    with Server(url, **sign_on) as server:
         yield Target(lambda: over_http(server.port), keys)
 
 
 @pytest.fixture(scope="session")
-def production_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+def production_server(
+    tmp_path_factory: pytest.TempPathFactory, sign_on: dict[str, str]
+) -> Iterator[Target]:
     pytest.importorskip("gunicorn")
     url = sqlite_url(tmp_path_factory)
     keys = keys_in(url)
-    with ProductionServer(url, workers=2) as server:
+    with ProductionServer(url, workers=2, **sign_on) as server:
         yield Target(lambda: over_http(server.port), keys)
         server.terminate()  # its workers must end before the tests do
         server.exit_code()
 
 
 @pytest.fixture(scope="session")
+def zip_of(
+    tmp_path_factory: pytest.TempPathFactory, sign_on: dict[str, str]
+) -> Callable[[str], Package]:
+    """`zip_of("prod")` is a zip for the provider, since others lack what checks its tokens."""
+    folder = tmp_path_factory.mktemp("zips")
+    settings = {name.upper(): value for name, value in sign_on.items()}
+    checkout = copy_checkout(folder / "checkout", **settings)
+    return lambda stage: make_package(stage, folder / stage, checkout)
+
+
+@pytest.fixture(scope="session")
 def lambda_runtime(
-    package: Callable[[str], Package], tmp_path_factory: pytest.TempPathFactory
+    zip_of: Callable[[str], Package],
+    tmp_path_factory: pytest.TempPathFactory,
+    sign_on: dict[str, str],
 ) -> Iterator[Target]:
-    with on_lambda(package("prod"), sqlite_url(tmp_path_factory)) as target:
+    with on_lambda(zip_of("prod"), sqlite_url(tmp_path_factory), sign_on) as target:
         yield target
 
 
 @pytest.fixture(scope="session")
-def postgresql(package: Callable[[str], Package], postgres: PostgresServer) -> Iterator[Target]:
+def postgresql(
+    zip_of: Callable[[str], Package], postgres: PostgresServer, sign_on: dict[str, str]
+) -> Iterator[Target]:
     """The zip that has the PostgreSQL driver, with a real server."""
-    with on_lambda(package("postgres"), postgres.migrated()) as target:
+    with on_lambda(zip_of("postgres"), postgres.migrated(), sign_on) as target:
         yield target
 
 
 @contextmanager
-def on_lambda(built: Package, url: str) -> Iterator[Target]:
+def on_lambda(built: Package, url: str, settings: dict[str, str]) -> Iterator[Target]:
     pytest.importorskip("awslambdaric")
-    gateway = ApiGateway(built.template("sam.json"), built.task, {"DATABASE_URL": url})
+    environment = {"DATABASE_URL": url, **{name.upper(): it for name, it in settings.items()}}
+    gateway = ApiGateway(built.template("sam.json"), built.task, environment)
     keys = keys_in(url)
     with closing(gateway):
         yield Target(lambda: nullcontext(gateway), keys)

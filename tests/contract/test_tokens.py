@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 import pytest
 
 from tests.support.clients import Api, assert_problem
+from tests.support.identity_provider import IdentityProvider
 
 CONVERSATIONS, TOKENS = "/api/v1/conversations", "/api/v1/tokens"
 
@@ -43,6 +44,25 @@ def test_an_app_sees_what_is_its_users(
     other = {"project_id": "7c9e6679-7425-40de-944b-e07fc1f90ae7"}
     assert_problem(api.post(CONVERSATIONS, other, headers=alice), 403, "other-project")
     assert_problem(api.post(TOKENS, {"user_id": "bob"}, headers=alice), 403, "key-needed")
+
+
+def test_who_signs_on_at_the_provider_sees_what_is_theirs(
+    api: Api, project: str, everybodys_provider: IdentityProvider
+):
+    alice, bob = (
+        {"X-API-Key": None, "Authorization": f"Bearer {everybodys_provider.sign_on(user)}"}
+        for user in ("alice@example.org", "bob@example.org")
+    )
+    made = api.post(CONVERSATIONS, {"project_id": project}, headers=alice).json
+    assert made["user_id"] == "alice@example.org"
+    sso = f"/projects/{project}/sso/conversations"
+    assert [each["id"] for each in api.get(sso, headers=alice).json["data"]] == [made["id"]]
+    assert api.get(sso, headers=bob).json["data"] == []
+    path = f"{CONVERSATIONS}/{made['id']}"
+    assert_problem(api.get(path, headers=bob), 404, "conversation-not-found")
+    forged = everybodys_provider.token("alice@example.org", aud="another app")
+    headers = {"X-API-Key": None, "Authorization": f"Bearer {forged}"}
+    assert_problem(api.get(path, headers=headers), 401, "unauthenticated")
 
 
 def test_a_users_tokens_are_ended(

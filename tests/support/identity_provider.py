@@ -42,12 +42,7 @@ class IdentityProvider:
     """Signs people on as a real one does."""
 
     def __init__(self) -> None:
-        self.asked: Counter[str] = Counter()  # requests by path
-        self.sent: dict[str, dict[str, str]] = {}  # the last query and form by path
-        self.is_down = False
-        self.delay = 0.0  # seconds before it answers
-        self.document: dict[str, Any] = {}  # what it tells of itself instead of what is true
-        self.keys: list[Any] | None = None  # which it tells instead of its own
+        self.reset()
         self._storage: Any = None
         app = oidc_provider_mock.app()
         app.before_request(self._note)
@@ -58,6 +53,14 @@ class IdentityProvider:
         self.url = f"http://localhost:{self._server.server_port}"
         httpx.get(self.url + KEYS)  # now its storage is known
         self.asked.clear()
+
+    def reset(self) -> None:
+        self.asked: Counter[str] = Counter()  # requests by path
+        self.sent: dict[str, dict[str, str]] = {}  # the last query and form by path
+        self.is_down = False
+        self.delay = 0.0  # seconds before it answers
+        self.document: dict[str, Any] = {}  # what it tells of itself instead of what is true
+        self.keys: list[Any] | None = None  # which it tells instead of its own
 
     def _note(self) -> Any:
         request = flask.request
@@ -134,10 +137,16 @@ class IdentityProvider:
         self._server.server_close()
 
 
-@pytest.fixture
-def identity_provider() -> Iterator[IdentityProvider]:
-    """A provider of which nothing is known yet, though another one may have had its port."""
-    ours._provider.cache_clear()
+@pytest.fixture(scope="module")
+def running_provider() -> Iterator[IdentityProvider]:
     provider = IdentityProvider()
     yield provider
     provider.close()
+
+
+@pytest.fixture
+def identity_provider(running_provider: IdentityProvider) -> IdentityProvider:
+    """A provider that nobody has asked for anything yet."""
+    running_provider.reset()
+    ours._provider.cache_clear()
+    return running_provider

@@ -1,6 +1,7 @@
 """Builds and unpacks what `make package` writes."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -37,6 +38,21 @@ def make_package(stage: str, folder: Path, root: Path = ROOT) -> Package:
     package = Package(folder)
     ZipFile(package.zip).extractall(package.task)
     return package
+
+
+def copy_checkout(root: Path, **variables: str) -> Path:
+    """A copy of the files that packaging reads. Its stages set these variables."""
+    for name in ("handlers", "db", "deploy", "vendor"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, root / name, symlinks=True, ignore=ignored)
+    for name in ("app.py", "requirements.txt"):
+        shutil.copy(ROOT / name, root)
+    config = json.loads((ROOT / ".chalice" / "config.json").read_text())
+    for stage in config["stages"].values():
+        stage["environment_variables"] |= variables
+    (root / ".chalice").mkdir()
+    (root / ".chalice" / "config.json").write_text(json.dumps(config))
+    return root
 
 
 def run(command: Sequence[str], folder: Path, **environment: str) -> str:
