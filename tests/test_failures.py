@@ -4,17 +4,20 @@ import io
 import itertools
 import json
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing, suppress
 
 import peewee
 import pytest
 from chalice.app import RouteEntry
+from httpx import RemoteProtocolError
 
 from db import messages, submissions
 from db.engine.database import database
 from db.engine.sqlite import SqliteStore
-from db.errors import Unavailable
+from db.errors import ClientIdReused, Unavailable
 from db.messages import Draft
+from db.models import Conversation
 from db.scope import EVERYTHING, Scope
 from db.submissions import Submission
 from handlers.http import logs
@@ -58,6 +61,70 @@ def test_an_internal_error_reveals_nothing_and_logs_everything(
     whole = next(line for line in lines if line["level"] == "ERROR")
     assert whole["request_id"] == answer.headers["x-request-id"]
     assert "RuntimeError: the password is tiger" in whole["exception"]
+
+
+class Refusal(Exception):
+    """What PostgreSQL's driver raises for a row that violates a constraint."""
+
+    sqlstate = "23505"
+
+
+def refuse(value: str) -> Exception:
+    error = peewee.IntegrityError(f"DETAIL: Key (title)=({value}) already exists.")
+    error.orig = Refusal(str(error))
+    return error
+
+
+# By the class that the log shows. Each has a value in its text.
+QUOTING: dict[str, Callable[[str], Exception]] = {
+    "ValueError": ValueError,
+    "KeyError": KeyError,
+    "ConversationDoesNotExist": lambda value: Conversation.DoesNotExist(f"Params: ['{value}']"),
+    "IntegrityError: 23505": refuse,
+    "OperationalError: Could not decode to UTF-8 column 'title'": lambda value: (
+        sqlite3.OperationalError(f"Could not decode to UTF-8 column 'title' with text '{value}'")
+    ),
+    "RemoteProtocolError": lambda value: RemoteProtocolError(f"illegal header line: {value}"),
+}
+
+
+@pytest.mark.parametrize("name", QUOTING)
+def test_an_error_that_quotes_a_value_is_logged_whole_but_for_the_value(
+    api: Api, log: io.StringIO, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    failed = 0
+    for route in ROUTES:
+        request = request_for(route, make_world())
+        with monkeypatch.context() as patch:
+            break_with(QUOTING[name], patch)
+            answer = request.send(api, headers={**RETRY, "Cookie": SECRET})
+        written = log.getvalue()
+        if answer.status >= 500:
+            failed += 1
+            error = next(line for line in map(json.loads, written.splitlines()) if len(line) != 7)
+            assert error["request_id"] == answer.headers["x-request-id"]
+            assert name.partition(": ")[2] in error["message"]
+            if answer.status == 500:
+                assert f"\n{name}" in error["exception"]
+                assert "in execute_sql\n" in error["exception"]
+        for private in (SECRET, api.headers["X-API-Key"], *strings_in(request.json)):
+            assert private not in written
+            assert private.encode() not in answer.body or answer.status < 500
+        log.truncate(log.seek(0))
+    assert failed > len(ROUTES) / 2
+
+
+def break_with(error_of: Callable[[str], Exception], patch: pytest.MonkeyPatch) -> None:
+    """Let each statement fail, but for those that find the key."""
+    execute = database.obj.execute_sql
+
+    def execute_sql(sql: str, params: object = None) -> object:
+        if "api_key" in sql:
+            return execute(sql, params)
+        quoted = SECRET
+        raise error_of(quoted) from ClientIdReused(f"The client_id {quoted} is known.")
+
+    patch.setattr(database.obj, "execute_sql", execute_sql)
 
 
 @pytest.mark.parametrize("route", WRITES, ids=name_of)

@@ -1,5 +1,7 @@
 """Tests the model client: what it asks, and how it handles every kind of answer."""
 
+import io
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +11,8 @@ import pytest
 from db import messages
 from db.messages import Draft
 from db.scope import EVERYTHING
+from db.settings import settings
+from handlers.http import logs
 
 from .support.chats import Chat, assert_failed
 from .support.model_server import ModelServer, Reply, hello
@@ -191,6 +195,34 @@ def test_a_model_that_cannot_be_reached_leaves_the_question(
 ):
     configure(chat_base_url=url)
     assert_failed(chat(), conversation_id, "")
+
+
+@pytest.mark.parametrize("key", ["sk-secret\n", "sk-secret\0", "sk-secrét"])
+def test_a_key_that_cannot_be_sent_is_told_to_nobody(
+    chat: Chat,
+    model: ModelServer,
+    configure: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    key: str,
+):
+    """The client of HTTP quotes it. A key that was read from a file often ends with a line."""
+    log = io.StringIO()
+    monkeypatch.setattr(logs._handler, "stream", log)
+    monkeypatch.setattr("db.settings.os.environ", {**os.environ, "CHAT_API_KEY": key})
+    settings.cache_clear()
+    answer = chat()
+    assert answer.status >= 500
+    assert "Error" in log.getvalue()
+    assert "sk-secr" not in log.getvalue()
+    assert b"sk-secr" not in answer.body
+
+
+@pytest.mark.parametrize("url", ["http://user:sec/ret@localhost/v1", "http://user:sec#ret@[/"])
+def test_a_password_in_a_url_that_cannot_be_read_is_told_to_nobody(
+    chat: Chat, configure: Callable[..., None], conversation_id: str, url: str
+):
+    configure(chat_base_url=url)
+    assert "sec" not in assert_failed(chat(), conversation_id, "")["detail"]
 
 
 @pytest.mark.parametrize(("status", "says"), [(429, "answered 429"), (503, "answered 503")])

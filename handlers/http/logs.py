@@ -10,10 +10,12 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from db.engine.database import DRIVER_ERRORS, cause_of
+from db.errors import StoreError
 
 # Made once: `json.dumps` makes an encoder for each call with options.
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 log = logging.getLogger("confab")
+PACKAGES = {"builtins", "db", "handlers", "server"}  # whose errors may have texts in the log
 
 
 class JsonLines(logging.Formatter):
@@ -36,15 +38,21 @@ def traceback_of(error: BaseException) -> str:
 
 
 def words_of(error: BaseException) -> str:
-    """The class of an error, and its text unless this may quote a message or a title.
+    """The class of an error, and its text unless this may quote a message, a title or a key.
 
     Pydantic quotes the value that is invalid, `int` the text that is no number, a dictionary the
-    key that is missing, and a driver a row.
+    key that is missing, a driver a row, Peewee the values of a query that finds nothing, a client
+    of HTTP the header that it cannot send or read, and a StoreError what its caller has sent. So
+    only the rest of our errors and of Python's own have their texts.
     """
     name = type(error).__qualname__
     if isinstance(error, DRIVER_ERRORS) or hasattr(error, "sqlstate"):  # psycopg's own
         return f"{name}: {cause_of(error)}"
-    return name if isinstance(error, (ValueError, LookupError, Warning)) else f"{name}: {error}"
+    if isinstance(error, (ValueError, LookupError, Warning, StoreError)):
+        return name
+    origins = {base.__module__.partition(".")[0] for base in type(error).__mro__}
+    is_known = isinstance(error, OSError) or origins <= PACKAGES
+    return f"{name}: {error}" if is_known else name
 
 
 _handler = logging.StreamHandler(sys.stderr)

@@ -113,7 +113,10 @@ def ask(history: Sequence[ChatMessage], options: Options, line: Line) -> Generat
         raise ModelError(f"The model was silent for {chosen.chat_timeout:g} seconds.") from None
     except (httpx.HTTPError, httpx.InvalidURL, SSEError) as error:
         if time.monotonic() < deadline:
-            raise ModelError(f"The connection to the model failed: {error}.") from error
+            # All but the system's errors quote: the key that cannot be sent as a header, a line of
+            # the answer, or the URL.
+            why = error if isinstance(error, httpx.NetworkError) else type(error).__name__
+            raise ModelError(f"The connection to the model failed: {why}.") from error
     if time.monotonic() < deadline:
         raise ModelError("The model's answer was cut off.")
     raise ModelError(f"The model took more than {chosen.chat_timeout:g} seconds.")
