@@ -64,6 +64,10 @@ def configure(level: str) -> None:
     log.setLevel(level)
     log.propagate = False
     log.addHandler(_handler)
+    for name in ("peewee", "httpx", "httpcore"):
+        # Where the root logger is at DEBUG, as by `chalice --debug`, they log the values of each
+        # query, the model's URL, and the headers.
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def log_request(request_id: str, method: str, route: str, started: float, status: int) -> None:

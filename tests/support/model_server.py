@@ -38,6 +38,11 @@ class Reply:
         self._handler.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
         return self
 
+    def raw(self, data: bytes) -> Self:
+        """Send what need not be HTTP."""
+        self._handler.wfile.write(data)
+        return self
+
     def event(self, data: object) -> Self:
         text = data if isinstance(data, str) else json.dumps(data)
         return self.send(f"data: {text}\n\n".encode())

@@ -26,6 +26,8 @@ PATIENCE = 30  # seconds for a process to start on a busy machine
 class Server:
     """`chalice local` on a free port. It keeps the port when it starts again."""
 
+    output: Path | None = None  # a file that takes all that the process prints
+
     def __init__(self, database_url: str, **settings: object) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
@@ -41,12 +43,14 @@ class Server:
 
     def start(self) -> Self:
         """Start the process. `wait` waits until it accepts connections."""
-        self._process = subprocess.Popen(
-            self._command(),
-            cwd=ROOT,
-            env=self._environment,
-            stdout=subprocess.DEVNULL,
-        )
+        with open(self.output or os.devnull, "ab") as output:
+            self._process = subprocess.Popen(
+                self._command(),
+                cwd=ROOT,
+                env=self._environment,
+                stdout=output,
+                stderr=output if self.output else None,
+            )
         return self
 
     def _command(self) -> list[str | Path]:
