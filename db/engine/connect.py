@@ -63,9 +63,9 @@ def _sqlite_at(path: Path, pragmas: dict[str, str]) -> SqliteStore:
             "DATABASE_URL is not usable: it must name a file, e.g. sqlite:////var/lib/confab.db."
         )
     for name, value in pragmas.items():
-        if value not in SqliteStore.CHOICES.get(name, ()):
+        if value not in SqliteStore.CHOICES.get(name, ()):  # it may be another database's password
             raise SettingsError(
-                f"DATABASE_URL is not usable: {name}={value} is not one of "
+                "DATABASE_URL is not usable: after the ? it takes only "
                 + "; ".join(f"{n}={'|'.join(sorted(v))}" for n, v in SqliteStore.CHOICES.items())
                 + "."
             )

@@ -6,6 +6,7 @@ PostgreSQL 18, and not on servers that only speak its protocol (CockroachDB, Aur
 """
 
 import random
+import re
 import select
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -56,9 +57,11 @@ class PostgresStore(PooledPostgresqlDatabase):
         try:
             params = {**self.DEFAULTS, **conninfo_to_dict(url)}
             name = params.pop("dbname")
+            _refuse_split_password(url, str(params.get("port") or ""))
         except (
             psycopg.ProgrammingError,
             KeyError,
+            ValueError,
         ):  # the driver's words may hold the password
             raise SettingsError(
                 "DATABASE_URL is not usable: write it as postgresql://user:password@host:5432/name,"
@@ -177,6 +180,17 @@ class PostgresStore(PooledPostgresqlDatabase):
             conn.close()
             return True
         return False
+
+
+def _refuse_split_password(url: str, port: str) -> None:
+    """Raises ValueError if a part of the password may stand where the host, port or name is.
+
+    There, libpq puts what follows an @ or a slash that is not percent-encoded, and `place` and the
+    driver's errors show it.
+    """
+    authority, _, name = url.partition("://")[2].partition("?")[0].partition("/")
+    if authority.count("@") > 1 or "@" in name or not re.fullmatch("[0-9,]*", port):
+        raise ValueError
 
 
 def _sqlstate(error: Exception) -> str | None:
