@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import IO
 
 import click
-from peewee import DatabaseError, InterfaceError
 
 from . import erasure, key_commands, search_index, transfer_commands, trash
 from .command_line import bar, cli, command, opened, project_option, readable, reason, table
 from .engine.connect import store_at
+from .engine.database import DRIVER_ERRORS
 from .models import Conversation, Message
 from .settings import SettingsError
 from .upkeep import copying, schema
@@ -173,7 +173,7 @@ def copy(url: str) -> None:
     with opened(as_it_is=True) as source:
         try:
             tallies = copying.copy(source, target, bar)
-        except (DatabaseError, InterfaceError) as error:
+        except DRIVER_ERRORS as error:
             message = f"{reason(error)}. Run it again to go on from here."
             raise click.ClickException(message) from None
         finally:

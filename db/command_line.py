@@ -10,10 +10,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
-from peewee import DatabaseError, InterfaceError
 
 from .engine.connect import Store, store_at
-from .engine.database import database
+from .engine.database import DRIVER_ERRORS, database, driver_words
 from .engine.sqlite import SqliteStore
 from .errors import StoreError, Unavailable
 from .settings import Settings, SettingsError
@@ -60,7 +59,7 @@ def opened(as_it_is: bool = False, makes: bool = True) -> Iterator[Store]:
         raise click.ClickException(str(error)) from None
     except Unavailable as error:
         raise click.ClickException(f"{store.place} cannot be used: {reason(error)}.") from None
-    except (DatabaseError, InterfaceError) as error:
+    except DRIVER_ERRORS as error:
         raise click.ClickException(f"{store.place} cannot be used: {reason(error)}.") from None
     finally:
         store.close_all()
@@ -68,7 +67,7 @@ def opened(as_it_is: bool = False, makes: bool = True) -> Iterator[Store]:
 
 
 def reason(error: Exception) -> str:
-    return " ".join(str(error).split()).removesuffix(".")
+    return driver_words(error).removesuffix(".")
 
 
 def readable(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:

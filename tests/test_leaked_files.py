@@ -153,3 +153,19 @@ def test_a_password_in_a_url_is_shown_nowhere(
     printed = capfd.readouterr()
     assert printed.out or printed.err
     no_password_in(printed.out + printed.err + caplog.text)
+
+
+@pytest.mark.parametrize("command", ["copy", "export", "index", "export-user"])
+def test_a_command_that_cannot_read_a_text_does_not_show_it(command: str, tmp_path: Path):
+    make_world()
+    database.execute_sql("UPDATE conversation SET title = CAST(? AS TEXT)", [b"tiger\xff"])
+    database.close()
+    arguments = {
+        "copy": ("--to", f"sqlite:///{tmp_path}/copy.db"),
+        "export": (str(tmp_path / "export"),),
+        "export-user": ("--user", USER, str(tmp_path / "user")),
+    }
+    shown, said = run(command, *arguments.get(command, ()))
+    assert "Could not decode to UTF-8 column 'title'." in said
+    assert said.startswith(("Error: ", "The search index "))
+    no_password_in(shown + said)

@@ -177,20 +177,25 @@ def unavailable(error: Exception) -> Unavailable:
         if not may_wait.get() and database.obj.is_busy(error):
             raise WouldWait from error
         database.obj.doubt(error)
-    return Unavailable(_words_of(error))
+    return Unavailable(driver_words(error))
 
 
 def cause_of(error: BaseException) -> str:
     """What went wrong, for the log: `SQLITE_FULL: database or disk is full`. No stored value."""
     drivers = getattr(error, "orig", error)
-    if state := getattr(drivers, "sqlstate", None):  # PostgreSQL's
-        return state if state[:2] in QUOTING_STATES else f"{state}: {_words_of(error)}"
-    name = getattr(drivers, "sqlite_errorname", None)
-    return f"{name}: {_words_of(error)}" if name else _words_of(error)
+    name = getattr(drivers, "sqlstate", None) or getattr(drivers, "sqlite_errorname", None)
+    words = driver_words(error)
+    return f"{name}: {words}" if name and name != words else words
 
 
-def _words_of(error: BaseException) -> str:
-    """The driver's text in one line, without that of a column, which SQLite appends to some."""
+def driver_words(error: BaseException) -> str:
+    """The driver's text in one line, or PostgreSQL's code if the text may quote a stored value.
+
+    It is without the text of a column, which SQLite appends to some.
+    """
+    state = getattr(getattr(error, "orig", error), "sqlstate", None)
+    if state and state[:2] in QUOTING_STATES:
+        return str(state)
     return " ".join(str(error).partition(" with text ")[0].split())
 
 
