@@ -5,18 +5,24 @@ of them. So a browser may keep them for ever, and modules find each other by rel
 text, because bodies are text behind API Gateway.
 """
 
+import json
+import re
 from collections.abc import Iterable
 from functools import cache
 from hashlib import sha256
+from html import escape
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from chalice.app import Blueprint
+from pydantic import BaseModel, ConfigDict, Field
 
 from db.settings import settings
 
-from .http.endpoint import ANY, Reply, endpoint
+from .http.endpoint import ANY, OUTSIDE, Reply, endpoint
+from .http.identity_provider import provider
 from .http.preconditions import IfNoneMatch
 from .http.problems import NO_PAGE, Problem
 
@@ -50,9 +56,10 @@ class Page(NamedTuple):
     files: dict[str, str]
     version: str
 
-    def markup(self, root: str) -> str:
+    def markup(self, root: str, sign_on: Any = None) -> str:
         """The markup for an address from which `root` leads to the root of the service."""
-        return self.html.replace("{folder}", f"{root}{self.name}/{self.version}")
+        html = self.html.replace("{folder}", f"{root}{self.name}/{self.version}")
+        return html.replace("{sign_on}", escape(json.dumps(sign_on)))
 
 
 @cache
@@ -83,12 +90,50 @@ def _page(name: str, more: list[Path]) -> Page:
     return Page(name, html, files, digest.hexdigest()[:16])
 
 
+class SignOnAnswer(BaseModel):
+    """What an identity provider sends people back with. The page reads it; there may be more."""
+
+    model_config = ConfigDict(extra="ignore", defer_build=True)
+
+    code: str | None = Field(default=None, description="For which the page gets a token.")
+    state: str | None = Field(default=None, description="Which sign-on it is.")
+    error: str | None = Field(default=None, description="Why there is no code.")
+
+
 @routes.route("/console", methods=["GET"], content_types=ANY)
-@endpoint(media_types=(HTML,), sends=OF_PAGE, problems=(NO_PAGE,))
-def console(headers: IfNoneMatch) -> Reply[str]:
+@endpoint(media_types=(HTML,), sends=OF_PAGE, problems=(NO_PAGE,), waits_for=OUTSIDE)
+def console(headers: IfNoneMatch, query: SignOnAnswer) -> Reply[str]:
     """A page to look at conversations, and to talk."""
     _refuse_if_off()
-    return _shown(console_page(), OF_CONSOLE, headers)
+    sign_on = _sign_on()
+    if sign_on is None:
+        return _shown(console_page(), OF_CONSOLE, headers)
+    policy = f"{OF_CONSOLE}; connect-src 'self' {_origin(sign_on.get('token_endpoint', ''))}"
+    return _shown(console_page(), policy, headers, sign_on)
+
+
+def _sign_on() -> dict[str, str] | None:
+    """The identity provider, for the page: where to sign on and what to call it.
+
+    If the provider is away, there are no endpoints. None if there is no provider for the page.
+    """
+    chosen = settings()
+    if chosen.oidc_client_id is None or chosen.oidc_issuer is None:
+        return None
+    told = provider().metadata() or {}
+    endpoints = {name: str(told.get(name)) for name in ("authorization_endpoint", "token_endpoint")}
+    shown = {
+        "name": urlsplit(chosen.oidc_issuer).netloc,
+        "issuer": chosen.oidc_issuer,
+        "client_id": chosen.oidc_client_id,
+    }
+    return {**shown, **endpoints} if all(map(_origin, endpoints.values())) else shown
+
+
+def _origin(url: str) -> str:
+    """The origin of a URL, as a policy may name it, or "" if it has none."""
+    found = re.match(r"https?://[\w.-]+(:\d+)?(?=/|$)", url, re.ASCII)
+    return found[0] if found else ""
 
 
 @routes.route("/console/{version}/{file}", methods=["GET"], content_types=ANY)
@@ -120,8 +165,8 @@ def _refuse_if_off() -> None:
         raise Problem(NO_PAGE, "The pages are turned off here: set CONSOLE=true.")
 
 
-def _shown(page: Page, policy: str, headers: IfNoneMatch) -> Reply[str]:
-    html = page.markup(_way_to_root())
+def _shown(page: Page, policy: str, headers: IfNoneMatch, sign_on: Any = None) -> Reply[str]:
+    html = page.markup(_way_to_root(), sign_on)
     tag = f'"{sha256(html.encode()).hexdigest()[:16]}"'
     sent = {
         "Cache-Control": "no-cache",

@@ -1,18 +1,28 @@
 """Tests the console's and the reference's pages as they are served: headers, files and caching."""
 
+import json
 import re
 from collections.abc import Callable
+from html import unescape
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from handlers.pages import STATIC, console_page, reference_page
 
-from .support.clients import Api, assert_problem
+from .support.clients import Answer, Api, assert_problem
+from .support.identity_provider import IdentityProvider
 from .support.pages import files_of
 
 PAGES = {"console": console_page, "docs": reference_page}
 MAX_FIRST_VIEW = 120_000  # bytes
-LATER = {"dialogs.js", "example.js", "sign-in.js"}  # which the first view does not load
+LATER = {
+    "dialogs.js",
+    "example.js",
+    "sign-in.js",
+    "sign-on.js",
+}  # which the first view does not load
 
 every_page = pytest.mark.parametrize("name", PAGES)
 
@@ -77,6 +87,55 @@ def test_a_page_can_be_turned_off(api: Api, configure: Callable[..., None], name
     configure(console="false")
     for path in (name, *files):
         assert_problem(api.get(f"/{path}"), 404, "page-not-found")
+
+
+@pytest.fixture
+def provider(
+    identity_provider: IdentityProvider, configure: Callable[..., None]
+) -> IdentityProvider:
+    configure(oidc_issuer=identity_provider.url, oidc_client_id="the <console>")
+    return identity_provider
+
+
+def told(page: Answer) -> Any:
+    """What the page tells its modules of the provider."""
+    (content,) = re.findall(r'<meta name="sign-on" content="([^"<>]*)">', page.body.decode())
+    return json.loads(unescape(content))
+
+
+def test_the_console_knows_where_to_sign_on_and_may_ask_for_the_token_there(
+    api: Api, provider: IdentityProvider
+):
+    page = api.get("/console?session_state=whatever&scope=openid")
+    assert told(page) == {
+        "name": urlsplit(provider.url).netloc,
+        "issuer": provider.url,
+        "client_id": "the <console>",
+        "authorization_endpoint": f"{provider.url}/oauth2/authorize",
+        "token_endpoint": f"{provider.url}/oauth2/token",
+    }
+    policy = page.headers["content-security-policy"]
+    assert policy.endswith(f"; connect-src 'self' {provider.url}")
+    assert "connect-src" not in api.get("/docs").headers["content-security-policy"]
+
+
+def test_without_a_client_id_the_console_knows_no_provider(api: Api, configure):
+    configure(oidc_issuer="https://id.example.org", oidc_audience="app")
+    page = api.get("/console")
+    assert told(page) is None
+    assert "connect-src" not in page.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    "endpoint", [None, 7, "javascript:alert(1)", "https://a b/", "https://a;script-src *", "//a/"]
+)
+def test_the_console_is_there_while_the_provider_is_away_or_tells_nonsense(
+    api: Api, provider: IdentityProvider, endpoint: Any
+):
+    provider.document = {"token_endpoint": endpoint}
+    page = api.get("/console")
+    assert (page.status, "token_endpoint" in told(page)) == (200, False)
+    assert page.headers["content-security-policy"].endswith("; connect-src 'self' ")
 
 
 def test_the_first_view_is_small():

@@ -34,11 +34,12 @@ def chromium() -> Iterator[Any]:
 class Watched:
     """A page, with all errors that it reports and all requests to other servers."""
 
-    def __init__(self, page: Any, origin: str) -> None:
+    def __init__(self, page: Any, *servers: str) -> None:
         self.errors: list[str] = []
         self.elsewhere: list[str] = []
         self.may_fail = False
-        self._origin = urlsplit(origin).netloc
+        self._known = [urlsplit(server).netloc for server in servers]
+        self._origin = self._known[0]
         page.on("console", self._log)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("request", self._request)
@@ -49,8 +50,9 @@ class Watched:
             self.errors.append(message.text)
 
     def _request(self, request: Any) -> None:
-        url = urlsplit(request.url)
-        if url.scheme in ("http", "https") and url.netloc != self._origin:
+        url, by = urlsplit(request.url), urlsplit(request.frame.url).netloc
+        is_providers = by in self._known and by != self._origin  # what its own page loads
+        if url.scheme in ("http", "https") and not is_providers and url.netloc not in self._known:
             self.elsewhere.append(request.url)
 
 
@@ -69,9 +71,10 @@ class Console:
         height: int = 860,
         scheme: str = "light",
         may_fail: bool = False,
+        provider: str | None = None,
         **options: Any,
     ) -> Any:
-        """A page at `url`. With `may_fail`, something may be refused."""
+        """A page at `url`. With `may_fail`, something may be refused. It may ask a `provider`."""
         from playwright.sync_api import expect
 
         context = self._browser.new_context(
@@ -81,7 +84,7 @@ class Console:
         context.set_default_timeout(PATIENCE)
         expect.set_options(timeout=PATIENCE)
         page = context.new_page()
-        watched = Watched(page, url)
+        watched = Watched(page, url, *filter(None, [provider]))
         watched.may_fail = may_fail
         self._opened.append((context, watched))
         page.goto(url)

@@ -61,6 +61,7 @@ class IdentityProvider:
         self.delay = 0.0  # seconds before it answers
         self.document: dict[str, Any] = {}  # what it tells of itself instead of what is true
         self.keys: list[Any] | None = None  # which it tells instead of its own
+        self.id_token: str | None = None  # which it gives instead of a good one
 
     def _note(self) -> Any:
         request = flask.request
@@ -72,11 +73,16 @@ class IdentityProvider:
 
     def _change(self, response: Any) -> Any:
         response.headers["Access-Control-Allow-Origin"] = "*"  # pages of others may ask it
+        if "error=" in response.headers.get("Location", "") and "state" in flask.request.args:
+            # It forgets the state (RFC 6749, 4.1.2.1).
+            response.headers["Location"] += f"&state={flask.request.args['state']}"
         changed: Any = None
         if flask.request.path == DOCUMENT and self.document:
             changed = {**response.get_json(), **self.document}
         elif flask.request.path == KEYS and self.keys is not None:
             changed = {"keys": self.keys}
+        elif flask.request.path == TOKEN and self.id_token is not None:
+            changed = {**response.get_json(), "id_token": self.id_token}
         if changed is not None and not self.is_down:
             response.set_data(json.dumps(changed))
         return response

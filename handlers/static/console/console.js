@@ -13,6 +13,12 @@ let hasConversations = true
 
 async function start() {
   try {
+    if (/[?&](code|error)=/.test(location.search)) await (await import("./sign-on.js")).finish()
+  } catch (error) {
+    signIn(error, true)
+    return
+  }
+  try {
     enter((await api.get("api/v1/projects")).projects)
   } catch (error) {
     if (error.status !== 401) showFailure(error)
@@ -31,15 +37,14 @@ function showFailure(error) {
   )
 }
 
-async function signIn(problem) {
-  const hadKey = Boolean(api.session.key || api.session.token)
+async function signIn(problem, isTold = Boolean(api.session.key || api.session.token)) {
   await import("./sign-in.js")
   if (document.querySelector("confab-sign-in")) return // several requests were refused
   const view = document.createElement("confab-sign-in")
   body.replaceChildren(h("main", {}, view))
   delete document.body.dataset.view
   document.title = "Sign in – Confab"
-  view.begin(enter, hadKey ? problem.message : undefined)
+  view.begin(enter, isTold ? problem.message : undefined)
   api.keep({ key: "", token: "" })
 }
 

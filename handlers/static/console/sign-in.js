@@ -2,6 +2,7 @@
 
 import * as api from "./api.js"
 import { h } from "./dom.js"
+import * as signOn from "./sign-on.js"
 
 class SignIn extends HTMLElement {
   /** `signedIn` is called with the projects that the key or token opens. `problem` says why it is asked for. */
@@ -23,12 +24,19 @@ class SignIn extends HTMLElement {
     const kind = (value, label, checked) =>
       h("label", { class: "choice" }, h("input", { type: "radio", name: "kind", value, checked }), label)
     const failure = h("p", { class: "failure", role: "alert" }, problem ?? "")
-    const button = h("button", { class: "primary" }, "Sign in")
+    const { provider } = signOn
+    const button = h("button", { class: provider?.token_endpoint ? null : "primary" }, "Sign in")
     const form = h(
       "form",
       {},
       h("h1", {}, "Confab"),
-      h("p", { class: "hint" }, "This server asks who is calling. What you enter stays in this tab."),
+      provider && this.byProvider(provider, failure),
+      h(
+        "p",
+        { class: "hint" },
+        provider ? "Or with a key or a token. " : "This server asks who is calling. ",
+        "What you enter stays in this tab.",
+      ),
       h("fieldset", {}, h("legend", {}, "Sign in with"), kind("key", "an API key", true), kind("token", "a user's token")),
       h("label", {}, h("span", {}, "Key or token"), secret),
       userLabel,
@@ -55,7 +63,16 @@ class SignIn extends HTMLElement {
       }
     })
     this.replaceChildren(h("div", { class: "sign-in" }, form))
-    secret.focus()
+    ;(form.querySelector("button[type=button]") ?? secret).focus()
+  }
+
+  /** What leads to the identity provider, or says that it is away. */
+  byProvider(provider, failure) {
+    if (!provider.token_endpoint) {
+      return h("p", { role: "status" }, `${provider.name} does not answer. Load the page again to sign in there.`)
+    }
+    const leave = () => signOn.begin().catch((error) => (failure.textContent = error.message))
+    return h("button", { type: "button", class: "primary", onclick: leave }, `Sign in with ${provider.name}`)
   }
 }
 
