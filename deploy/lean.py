@@ -17,7 +17,8 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 TASK_ROOT = "/var/task"
 # Lambda brings its own server, so it needs no parser of requests. Of Swagger UI's package only the
-# files are served, so it needs nothing of the framework that the package is made for.
+# files are served, so it needs nothing of the framework that the package is made for. This brings a
+# part of OpenTelemetry, which would hide the one of a layer.
 NEVER_RUN = re.compile(
     r"(^|/)tests/|\.pyi$|^pwiz\.py$|^bin/fastapi$"
     r"|^(httptools|fastapi|starlette|annotated_doc|opentelemetry(_api)?)[-/]"

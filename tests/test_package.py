@@ -120,6 +120,11 @@ def test_the_driver_is_in_the_zip_only_of_the_build_that_needs_it(
     assert with_driver == {"postgres"}
 
 
+@pytest.mark.parametrize("stage", ["prod", "efs", "postgres"])
+def test_opentelemetry_is_in_no_zip(stage: str, package: Callable[[str], Package]):
+    assert [name for name in package(stage).names if "opentelemetry" in name] == []
+
+
 def test_stray_files_in_the_checkout_are_not_packaged(checkout: Path, tmp_path: Path):
     for stray in ("db/confab.db", "handlers/notes.txt", "handlers/__pycache__/old.cpython-311.pyc"):
         (checkout / stray).parent.mkdir(exist_ok=True)
