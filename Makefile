@@ -29,7 +29,7 @@ $(READY): $(SERVES) $(wildcard deploy/requirements-*.txt)
 serve: $(SERVES)  ## serve on http://localhost:8000 (PORT=… for another port)
 	$(BIN)/chalice local --no-autoreload --port $(PORT)
 
-$(PRODUCTION)/ready: requirements.txt deploy/requirements-production.txt
+$(PRODUCTION)/ready: requirements.txt $(wildcard deploy/requirements-*.txt)
 	$(PYTHON) -m venv $(PRODUCTION)
 	$(PRODUCTION)/bin/pip install --quiet --disable-pip-version-check -r deploy/requirements-production.txt
 	touch $@

@@ -31,8 +31,10 @@ from handlers.http.middleware import serve
 from handlers.openai import conversations as openai_conversations
 from handlers.openai import errors as openai_errors
 from handlers.openai import responses as openai_responses
+from handlers.tracing import switch
 
 logs.configure(settings().log_level)
+switch.prepare()
 if os.environ.get("AWS_CHALICE_CLI_MODE") and "local" in sys.argv:
     # `chalice local` runs this file, too. Lambda has neither the variable nor the package.
     from server import install

@@ -126,6 +126,13 @@ class Settings(BaseModel):
         description="The most seconds that a whole answer may take, and the longest silence in it. "
         "API Gateway gives up after 29.",
     )
+    otel_exporter_otlp_endpoint: str | None = Field(
+        default=None,
+        pattern="^https?://",
+        description="The URL of an OpenTelemetry collector, such as `http://localhost:4318`, which "
+        "is sent a span for each request and each call of a model. OpenTelemetry's other variables "
+        "work, too. Default: no spans.",
+    )
     only_route: str | None = Field(
         default=None,
         description="The one route that a function of `build/per-function.json` serves, such as "

@@ -28,6 +28,7 @@ from handlers.http.aside import is_working
 from handlers.http.endpoint import NEWS, OUTSIDE, SAFE_METHODS, SCAN
 from handlers.http.logs import log
 from handlers.http.metrics import gauges
+from handlers.tracing import switch
 
 from .connection import Connection
 from .followers import WATCH_SECONDS, Followers
@@ -98,6 +99,7 @@ class Loop:
     def run(self) -> None:
         keeps_connection.set(True)
         may_wait.set(False)
+        switch.begin()
         listen(self._followers.hear)
         gauges["followers"] = lambda: len(self._followers)
         try:
@@ -111,6 +113,7 @@ class Loop:
                 self._turn(POLL_SECONDS)
         finally:
             unlisten(self._followers.hear)
+            switch.end()
 
     def close(self) -> None:
         """After `run` has ended."""

@@ -92,7 +92,9 @@ def _learned(answer: Answer, server: Server) -> dict[str, str]:
     return {"MESSAGE": answer.json["id"]} if answer.json.get("status") == "in_progress" else {}
 
 
-@pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize(
+    "file", ["requirements.txt", "requirements-dev.txt", "deploy/requirements-tracing.txt"]
+)
 def test_each_dependency_is_named_with_its_reason(file: str):
     tables = CONTRIBUTING.partition("\n## Dependencies")[2].partition("\n## ")[0].lower()
     for line in (ROOT / file).read_text().splitlines():

@@ -40,6 +40,7 @@ DEFAULTS: dict[str, Any] = {
     "chat_context_tokens": 100_000,
     "chat_timeout": 25,
     "log_level": "INFO",
+    "otel_exporter_otlp_endpoint": None,
     "only_route": None,
 }
 GIVEN = {
@@ -62,6 +63,7 @@ GIVEN = {
     "CHAT_CONTEXT_TOKENS": "32000",
     "CHAT_TIMEOUT": "120",
     "LOG_LEVEL": "WARNING",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318",
     "ONLY_ROUTE": "GET /health",
 }
 
@@ -92,6 +94,7 @@ def test_every_setting_is_read_from_the_variable_of_its_name():
         "chat_context_tokens": 32_000,
         "chat_timeout": 120,
         "log_level": "WARNING",
+        "otel_exporter_otlp_endpoint": "http://localhost:4318",
         "only_route": "GET /health",
     }
 
@@ -124,6 +127,7 @@ BAD_VALUES = [
     ("CHAT_CONTEXT_TOKENS", "many"),
     ("CHAT_TIMEOUT", "0"),
     ("CHAT_TIMEOUT", "inf"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318"),
     ("LOG_LEVEL", "LOUD"),
     ("LOG_LEVEL", "info"),
 ]

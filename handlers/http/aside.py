@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from db.engine.database import release
 
+from ..tracing import switch
 from .logs import log
 from .waiting import parking
 
@@ -21,8 +22,10 @@ def aside(work: Callable[[], object]) -> None:
     if place is None or not place.is_flushed:
         work()
         return
+    span = switch.current.get()
 
     def run() -> None:
+        switch.current.set(span)
         try:
             work()
         except Exception:

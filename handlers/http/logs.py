@@ -59,12 +59,31 @@ _handler = logging.StreamHandler(sys.stderr)
 _handler.setFormatter(JsonLines())
 
 
+class _OneAMinute(logging.Filter):
+    """Lets one record pass, and then none for a minute."""
+
+    _from = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if (now := time.monotonic()) < self._from:
+            return False
+        self._from = now + 60
+        return True
+
+
+# While the collector is away, OpenTelemetry says so with each attempt. It quotes no request.
+_seldom = logging.StreamHandler(sys.stderr)
+_seldom.setFormatter(JsonLines())
+_seldom.addFilter(_OneAMinute())
+
+
 def configure(level: str) -> None:
-    """Set up the `confab` logger, apart from the root logger, which Lambda and Chalice use."""
+    """Set up our loggers, apart from the root logger, which Lambda and Chalice use."""
     log.setLevel(level)
-    log.propagate = False
-    log.addHandler(_handler)
-    for name in ("peewee", "httpx", "httpcore"):
+    for logger, handler in ((log, _handler), (logging.getLogger("opentelemetry"), _seldom)):
+        logger.propagate = False
+        logger.addHandler(handler)
+    for name in ("peewee", "httpx", "httpcore", "opentelemetry"):
         # Where the root logger is at DEBUG, as by `chalice --debug`, they log the values of each
         # query, the model's URL, and the headers.
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""Around every request: its id, its database connection, its log line, one shape of error."""
+"""Around every request: its id, its connection, its log line and span, one shape of error."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from chalice.app import Request, Response
 
@@ -13,12 +14,17 @@ from db import startup
 from db.engine.database import database, keeps_connection, release
 from db.settings import ON_LAMBDA, settings
 
+from ..tracing import switch
 from . import metrics
 from .endpoint import pending_request
 from .headers import CORS, REQUEST_ID
 from .logs import log_request
 from .problems import MISDIRECTED, RESPONSE_TOO_LARGE, Problem, chalice_problem, problem_response
+from .tracing import begin_span, end_span
 from .waiting import parking
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 CORS_HEADERS = CORS.get_access_control_headers()
 MAX_RESPONSE_BYTES = 6_000_000  # Lambda's limit. Beyond it API Gateway answers a bare 502
@@ -30,6 +36,7 @@ def serve(request: Request, get_response: Callable[[Request], Response]) -> Resp
         return get_response(request)
     started = time.perf_counter()
     request_id = request.lambda_context.aws_request_id
+    span = None if switch.spans is None else begin_span(request, request_id)
     try:
         _refuse_other_routes(request)
         if database.obj is None:
@@ -40,10 +47,12 @@ def serve(request: Request, get_response: Callable[[Request], Response]) -> Resp
         response = problem_response(error, request_id, request.path)
     finally:
         pending_request.set(None)
+        if span is not None:
+            switch.current.set(None)
         if not keeps_connection.get():
             release()
     response = _finished(request, response, request_id)
-    log = partial(_note, request_id, request.method, request.path, started)
+    log = partial(_note, request_id, request.method, request.path, started, span)
     place = parking.get()
     if place is not None and place.wait is not None:
         place.wait.log = log
@@ -52,10 +61,14 @@ def serve(request: Request, get_response: Callable[[Request], Response]) -> Resp
     return response
 
 
-def _note(request_id: str, method: str, route: str, started: float, status: int) -> None:
-    """Count the request, and write its line into the log."""
+def _note(
+    request_id: str, method: str, route: str, started: float, span: "Span | None", status: int
+) -> None:
+    """Count the request, write its line into the log, and end its span."""
     metrics.note_request(method, route, status, time.perf_counter() - started)
     log_request(request_id, method, route, started, status)
+    if span is not None:
+        end_span(span, status)
 
 
 def failure(error: Exception, request_id: str, path: str) -> Response:

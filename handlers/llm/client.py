@@ -8,17 +8,32 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from db.chat_messages import ChatMessage
 from db.chat_parts import Call
 from db.settings import settings
 
+from ..tracing import switch
+
 NOT_A_CHUNK = "The model's server answered something that is not a chat chunk."
+TIMEOUT = "timeout"
+TOKENS = {
+    "prompt_tokens": "gen_ai.usage.input_tokens",
+    "completion_tokens": "gen_ai.usage.output_tokens",
+}
 
 
 class ModelError(Exception):
-    """The model gave no answer, or not all of it. `str(error)` says why, in a sentence."""
+    """The model gave no answer, or not all of it. `str(error)` says why, in a sentence.
+
+    `kind` says it in a word, for a span.
+    """
+
+    def __init__(self, reason: str, kind: str = "bad_answer") -> None:
+        super().__init__(reason)
+        self.kind = kind
 
 
 class Options(NamedTuple):
@@ -75,13 +90,25 @@ def ask(history: Sequence[ChatMessage], options: Options, line: Line) -> Generat
     """
     if not history:
         raise ModelError("There is no message that a model could be told.")
+    headers: dict[str, str] = {}
+    answer = _Answer()
+    with _in_span(options.model or settings().chat_model, headers, line, answer):
+        yield from _ask(history, options, line, headers, answer)
+
+
+def _ask(
+    history: Sequence[ChatMessage],
+    options: Options,
+    line: Line,
+    headers: dict[str, str],
+    answer: "_Answer",
+) -> Generator[Piece]:
     # Cold start: 52 ms, and most functions never ask a model.
     import httpx
     from httpx_sse import SSEError, connect_sse
 
     chosen = settings()
     deadline = time.monotonic() + chosen.chat_timeout
-    headers = {}
     if chosen.chat_api_key is not None:
         headers["Authorization"] = f"Bearer {chosen.chat_api_key.get_secret_value()}"
     request = {
@@ -91,7 +118,6 @@ def ask(history: Sequence[ChatMessage], options: Options, line: Line) -> Generat
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    answer = _Answer()
     url = f"{str(chosen.chat_base_url).rstrip('/')}/chat/completions"
     try:
         with (
@@ -101,7 +127,8 @@ def ask(history: Sequence[ChatMessage], options: Options, line: Line) -> Generat
             _cut_at(deadline, line, source.response),
         ):
             if source.response.status_code != 200:
-                raise ModelError(f"The model's server answered {source.response.status_code}.")
+                status = source.response.status_code
+                raise ModelError(f"The model's server answered {status}.", str(status))
             for event in source.iter_sse():
                 if event.data == "[DONE]":
                     yield from answer.calls()
@@ -110,16 +137,46 @@ def ask(history: Sequence[ChatMessage], options: Options, line: Line) -> Generat
                 if text := answer.add(event.data):
                     yield text
     except httpx.TimeoutException:
-        raise ModelError(f"The model was silent for {chosen.chat_timeout:g} seconds.") from None
+        reason = f"The model was silent for {chosen.chat_timeout:g} seconds."
+        raise ModelError(reason, TIMEOUT) from None
     except (httpx.HTTPError, httpx.InvalidURL, SSEError) as error:
         if time.monotonic() < deadline:
             # All but the system's errors quote: the key that cannot be sent as a header, a line of
             # the answer, or the URL.
-            why = error if isinstance(error, httpx.NetworkError) else type(error).__name__
-            raise ModelError(f"The connection to the model failed: {why}.") from error
+            kind = type(error).__name__
+            why = error if isinstance(error, httpx.NetworkError) else kind
+            raise ModelError(f"The connection to the model failed: {why}.", kind) from error
     if time.monotonic() < deadline:
-        raise ModelError("The model's answer was cut off.")
-    raise ModelError(f"The model took more than {chosen.chat_timeout:g} seconds.")
+        raise ModelError("The model's answer was cut off.", "cut_off")
+    raise ModelError(f"The model took more than {chosen.chat_timeout:g} seconds.", TIMEOUT)
+
+
+@contextmanager
+def _in_span(model: str, headers: dict[str, str], line: Line, answer: "_Answer") -> Iterator[None]:
+    """A span of the call, by OpenTelemetry's conventions for generative AI. `headers` tell it."""
+    if (spans := switch.spans) is None:
+        yield
+        return
+    has: dict[str, str | int] = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "openai",  # whose API it is. Whose model it is, nobody says
+        "gen_ai.request.model": model,
+    }
+    with suppress(ValueError):  # if the URL is none, the call will say so
+        url = urlsplit(str(settings().chat_base_url))
+        has["server.address"] = url.hostname or ""
+        has["server.port"] = url.port or (443 if url.scheme == "https" else 80)
+    span = spans.of_call(f"chat {model}", has, switch.current.get(), headers)
+    try:
+        yield
+    except ModelError as error:
+        if not line.is_hung_up:  # else whoever asked has ended it
+            spans.fail(span, error.kind)
+        raise
+    finally:
+        for name, count in answer.tokens():
+            span.set_attribute(name, count)
+        span.end()
 
 
 @cache
@@ -156,6 +213,12 @@ class _Answer:
     def __init__(self) -> None:
         self._calls: dict[int, dict[str, str]] = {}  # by their places in the answer
         self.end = End()
+
+    def tokens(self) -> Iterator[tuple[str, int]]:
+        """What the server has counted, by the names that a span has for it."""
+        for told, name in TOKENS.items():
+            if isinstance(count := (self.end.usage or {}).get(told), int):
+                yield name, count
 
     def add(self, data: str) -> str:
         """Take in a chunk, and return the text that it has. Raises ModelError."""

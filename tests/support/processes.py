@@ -1,6 +1,7 @@
 """Real processes: servers that a test can kill, and writers that share a database file."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -67,6 +68,11 @@ class Server:
                 time.sleep(0.02)
             else:
                 return self
+
+    def interrupt(self) -> None:
+        """Send SIGINT, as Ctrl-C does, and wait for the process to end."""
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(PATIENCE)
 
     def kill(self) -> None:
         """Send SIGKILL, so that the process cannot finish anything."""
