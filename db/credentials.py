@@ -9,14 +9,15 @@ import hashlib
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from math import inf
 
 from .clock import ago, now
 from .engine.database import DRIVER_ERRORS, WouldWait, database, may_wait
 from .errors import Unavailable
 
 USED_SECONDS = 3600  # to which it is known when a secret was used
-AGAIN_SECONDS = 60  # after it could not be stored
-MAX_TRIED = 10_000
+AGAIN_SECONDS = 60  # between two looks at it: to make a time of now takes 2 µs
+MAX_LOOKED = 10_000  # secrets
 
 
 def new_secret(prefix: str) -> str:
@@ -36,18 +37,18 @@ class LastUse:
     def __init__(self, store: Callable[[str, str], object]) -> None:
         """`store` writes the time of a secret, by its id."""
         self._store = store
-        self._tried_at: dict[str, float] = {}  # by id
+        self._looked_at: dict[str, float] = {}  # by id
 
     def note(self, id: str, used_at: str | None) -> None:
         """The secret is used now. `used_at` is what is stored."""
+        moment = time.monotonic()
+        if moment < self._looked_at.get(id, -inf) + AGAIN_SECONDS:
+            return
+        if len(self._looked_at) >= MAX_LOOKED:
+            self._looked_at.clear()
+        self._looked_at[id] = moment
         if used_at is not None and used_at > ago(USED_SECONDS):
             return
-        tried_at, moment = self._tried_at.get(id), time.monotonic()
-        if tried_at is not None and moment < tried_at + AGAIN_SECONDS:
-            return
-        if len(self._tried_at) >= MAX_TRIED:
-            self._tried_at.clear()
-        self._tried_at[id] = moment
         token = may_wait.set(False)
         try:
             # Another request may tell it. No chores come along: who only looks changes nothing.

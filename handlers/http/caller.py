@@ -34,7 +34,7 @@ class Caller(NamedTuple):
         if self.scope.project_id not in (None, project_id):
             what = "token" if self.by_token else "API key"
             raise Problem(OTHER_PROJECT, f"The {what} does not open project {project_id}.")
-        return self._replace(scope=Scope(project_id, self.scope.user_id))
+        return self._in(Scope(project_id, self.scope.user_id))
 
     def speaking_for(self, user_id: str | None) -> "Caller":
         """The caller for a user that the request names. Raises Problem 403 for another one."""
@@ -42,7 +42,10 @@ class Caller(NamedTuple):
             return self
         if self.scope.user_id not in (None, user_id):
             raise Problem(OTHER_USER, "The request names two users: send one of them.")
-        return self._replace(scope=Scope(self.scope.project_id, user_id))
+        return self._in(Scope(self.scope.project_id, user_id))
+
+    def _in(self, scope: Scope) -> "Caller":
+        return Caller(scope, self.key_id, self.is_read_only, self.by_token)  # `_replace`: 1 µs more
 
 
 class Authentication(NamedTuple):

@@ -36,6 +36,7 @@ from .problems import (
     UNSUPPORTED_MEDIA_TYPE,
     Kind,
     Problem,
+    TextResponse,
     problem_response,
 )
 from .types import Strict
@@ -236,7 +237,7 @@ class Endpoint:
         else:
             body = reply.body
         headers = {"Content-Type": media_type, **reply.headers}
-        return Response(body=body, status_code=status, headers=headers)
+        return TextResponse(body=body, status_code=status, headers=headers)
 
 
 def endpoint(

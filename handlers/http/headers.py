@@ -158,7 +158,19 @@ RESPONSE_HEADERS = {
 }
 REPLAYED = {IDEMPOTENT_REPLAYED: "true"}
 
-CORS = CORSConfig(
+
+class _CORS(CORSConfig):
+    """Chalice asks for these headers with each request, and to make them takes 2 µs."""
+
+    def __init__(self, **config: Any) -> None:
+        super().__init__(**config)
+        self._headers = super().get_access_control_headers()
+
+    def get_access_control_headers(self) -> dict[str, str]:
+        return self._headers.copy()
+
+
+CORS = _CORS(
     # Chalice adds these two by itself, in its own spelling.
     allow_headers=[
         *(header.name for header in REQUEST_HEADERS if header not in (API_KEY, AUTHORIZATION)),

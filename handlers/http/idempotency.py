@@ -11,6 +11,7 @@ from db.idempotency_keys import Claim, Outcome
 
 from .caller import Caller
 from .headers import REPLAYED
+from .problems import TextResponse
 
 
 def claim_of(request: Request, caller: Caller, key: str) -> Claim:
@@ -32,7 +33,7 @@ def respond_once(claim: Claim, work: Callable[[], Response]) -> Response:
 
     stored, is_replayed = idempotency_keys.once(claim, outcome)
     headers = json.loads(stored.headers or "{}") | (REPLAYED if is_replayed else {})
-    return Response(body=stored.body, headers=headers, status_code=stored.status)
+    return TextResponse(body=stored.body, headers=headers, status_code=stored.status)
 
 
 def _query(request: Request) -> dict[str, list[str]]:

@@ -110,6 +110,13 @@ def dialect_of(path: str) -> Dialect | None:
     return next((dialects[start] for start in dialects if f"{path}/".startswith(start)), None)
 
 
+class TextResponse(Response):
+    """A response whose body is text. Chalice looks for bytes by the media type, for 3 µs."""
+
+    def to_dict(self, binary_types: list[str] | None = None) -> dict[str, Any]:
+        return super().to_dict(None)
+
+
 class Problem(Exception):
     """An error that the HTTP layer itself finds. It may be raised anywhere under an endpoint."""
 
@@ -175,7 +182,7 @@ def _response(
     if (dialect := dialect_of(path)) is not None:
         status, media_type = dialect.status_of(kind), dialect.media_type
         body = dialect.told(kind, detail, extra)
-    return Response(
+    return TextResponse(
         body=json.dumps(body, ensure_ascii=False),
         status_code=status,
         headers={**headers, "Content-Type": media_type},
