@@ -14,6 +14,7 @@ from rich.table import Table
 from . import (
     alternatives,
     branches,
+    callers,
     cold,
     commits,
     feed,
@@ -54,6 +55,7 @@ PARTS: dict[str, ModuleType] = {
     "search": search,
     "unsearched": unsearched,
     "transfer": transfer,
+    "callers": callers,
     "cold": cold,
     "pages": pages,
     "streams": streams,

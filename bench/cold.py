@@ -61,7 +61,7 @@ def measure(options: Options, step: Step) -> list[Cold]:
     starts: dict[str, list[Start]] = {target.name: [] for target in targets}
     for number in range(options.rounds):
         for target in targets:
-            starts[target.name].append(_start(target))
+            starts[target.name].append(start(target))
         step(f"start {number + 1}")
     return [Cold(t.name, t.zip.stat().st_size / 1e6, starts[t.name]) for t in targets]
 
@@ -91,7 +91,7 @@ def _twin(folder: Path) -> Target:
     return Target("twin", zip, task, module, f"{module}.handler", environment)
 
 
-def _start(target: Target) -> Start:
+def start(target: Target) -> Start:
     with Instance(target.task, target.handler, target.environment) as instance:
         answer = instance.invoke(_create())
         if answer["statusCode"] != 201:

@@ -26,11 +26,14 @@ class Server(NamedTuple):
     log: Path  # of standard output and error: one line for each request
 
 
-def local(database: Path, checkout: Path = ROOT) -> AbstractContextManager[Server]:
+def local(
+    database: Path, checkout: Path = ROOT, **environment: str
+) -> AbstractContextManager[Server]:
     """Ours as `chalice local`, or as an earlier checkout has it."""
     port = _free_port()
     command = ["chalice", "local", "--no-autoreload", "--stage", "dev", "--port", str(port)]
-    return _serving("ours", command, _ours(database), port, database, "/health", checkout)
+    variables = {**_ours(database), **environment}
+    return _serving("ours", command, variables, port, database, "/health", checkout)
 
 
 def production(database: Path) -> AbstractContextManager[Server]:

@@ -4,7 +4,10 @@ local paths = {}
 for path in io.lines(os.getenv("WRK_PATHS")) do table.insert(paths, path) end
 
 local method, bodies, headers = os.getenv("WRK_METHOD"), {}, {}
-if os.getenv("WRK_KEY") ~= "" then headers["X-API-Key"] = os.getenv("WRK_KEY") end
+for line in io.lines(os.getenv("WRK_HEADERS")) do
+  local name, value = line:match("^(.-): (.*)$")
+  headers[name] = value
+end
 if os.getenv("WRK_CLOSE") ~= "" then headers["Connection"] = "close" end
 if os.getenv("WRK_BODIES") ~= "" then
   for body in io.lines(os.getenv("WRK_BODIES")) do table.insert(bodies, body) end

@@ -3,7 +3,7 @@
 import json
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,17 +54,27 @@ def seconds_for(operation: Operation, load: Load) -> int:
 
 
 def send(
-    to: Server, operation: Operation, load: Load, folder: Path, seconds: int | None = None
+    to: Server,
+    operation: Operation,
+    load: Load,
+    folder: Path,
+    seconds: int | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Result:
-    """What wrk measured. `folder` gets its files. Raises RuntimeError if a request failed."""
-    paths, bodies = folder / "paths.txt", folder / "bodies.txt"
+    """What wrk measured. `folder` gets its files. By default a key is sent where one is needed.
+
+    Raises RuntimeError if a request failed.
+    """
+    paths, bodies, lines = (folder / f"{name}.txt" for name in ("paths", "bodies", "headers"))
+    sent = key_for(operation.paths[0]) if headers is None else headers
+    lines.write_text("".join(f"{name}: {value}\n" for name, value in sent.items()))
     paths.write_text("\n".join(operation.paths))
     every = operation.bodies or [operation.body] * bool(operation.body)
     bodies.write_text("\n".join(map(json.dumps, every)))
     environment = {
         "WRK_PATHS": str(paths),
         "WRK_METHOD": operation.method,
-        "WRK_KEY": key_for(operation.paths[0]).get("X-API-Key", ""),
+        "WRK_HEADERS": str(lines),
         "WRK_BODIES": str(bodies) if every else "",
         "WRK_CLOSE": "" if load.keep_alive else "yes",
     }
