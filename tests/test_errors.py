@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+import jwt
 import pytest
 from chalice.app import RouteEntry
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from app import app
 from db import api_keys, conversations, messages, streams, user_tokens
@@ -85,6 +87,12 @@ def make_token(user_id: str, project_id: str | None) -> str:
     plain, _ = user_tokens.make(user_id, project_id, 60)
     database.close()
     return plain
+
+
+def sign_on_at_a_provider_that_is_away(scene: Scene) -> Answer:
+    scene.configure(oidc_issuer="http://localhost:9", oidc_audience="app")
+    token = jwt.encode({"sub": USER}, ec.generate_private_key(ec.SECP256R1()), "ES256")
+    return scene.send_with(X_API_Key=None, Authorization=f"Bearer {token}")
 
 
 def reuse_a_key(scene: Scene) -> Answer:
@@ -242,12 +250,14 @@ PROVOKE: dict[Kind, Callable[[Scene], Answer]] = {
     problems.STALE_PRECONDITION: lambda scene: scene.send_with(If_Match='"99"'),
     problems.PAYLOAD_TOO_LARGE: lambda scene: scene.send(body=b" " * (MAX_BODY_BYTES + 1)),
     problems.UNSUPPORTED_MEDIA_TYPE: lambda scene: scene.send_with(Content_Type="text/xml"),
-    problems.INVALID: lambda scene: scene.send(unknown_parameter=1),
+    # The console takes any parameter that a provider sends people back with, but each one once.
+    problems.INVALID: lambda scene: scene.send(unknown_parameter=1, state=["a", "b"]),
     problems.IDEMPOTENCY_KEY_REUSED: reuse_a_key,
     problems.RESPONSE_TOO_LARGE: answer_too_much,
     problems.INTERNAL: lambda scene: scene.fails_with(RuntimeError("the password is tiger")),
     problems.MODEL_FAILED: ask_a_model_that_is_away,
     problems.UNAVAILABLE: lambda scene: scene.fails_with(Unavailable("locked")),
+    problems.SIGN_ON_UNAVAILABLE: sign_on_at_a_provider_that_is_away,
 }
 # A chat writes its own message, so these problems come from changes to that message.
 IN_CHAT: dict[Kind, Callable[[str, str], object]] = {
