@@ -21,7 +21,7 @@ from handlers.http import identity_provider as ours
 from handlers.http import logs
 
 from .support.clients import Answer, Api, assert_problem, open_api
-from .support.identity_provider import AGE, AUDIENCE, DOCUMENT, KEYS, IdentityProvider
+from .support.identity_provider import AGE, AUDIENCE, DOCUMENT, KEYS, IdentityProvider, signed
 from .support.world import OTHER_PROJECT, PROJECT
 
 LIST = "/api/v1/conversations"
@@ -215,16 +215,7 @@ OTHER_AUDIENCE = "is for somebody else: see OIDC_AUDIENCE"
 def test_a_token_for_or_of_somebody_else_is_refused(
     ask: Ask, provider: IdentityProvider, claims: dict[str, Any], reason: str
 ):
-    assert refused(ask(_signed(provider, claims))) == f"The bearer token {reason}."
-
-
-def _signed(provider: IdentityProvider, claims: dict[str, Any]) -> str:
-    """A token with any claims: PyJWT itself would refuse to make some of them."""
-    told = {"iss": provider.url, "aud": AUDIENCE, "sub": "alice", "exp": int(time.time()) + AGE}
-    payload = {name: value for name, value in {**told, **claims}.items() if value is not None}
-    return jwt.PyJWS().encode(
-        json.dumps(payload).encode(), provider.private_key, "RS256", {"kid": provider.key_id}
-    )
+    assert refused(ask(signed(provider, claims))) == f"The bearer token {reason}."
 
 
 @pytest.mark.parametrize("audience", [AUDIENCE, f"other {AUDIENCE}", f"{AUDIENCE} other"])
@@ -251,9 +242,9 @@ def test_a_token_without_a_signature_is_refused(ask: Ask, provider: IdentityProv
     assert ask(provider.token()).status == 200
     _, payload, signature = provider.token("mallory").split(".")
     for algorithm in ("none", "None", "NONE", "nOnE", "", None, [], {"RS256": 1}, ["RS256"]):
-        for signed in ("", signature):
+        for sealed in ("", signature):
             head = part({"alg": algorithm, "kid": provider.key_id, "typ": "JWT"})
-            reason = refused(ask(f"{head}.{payload}.{signed}"))
+            reason = refused(ask(f"{head}.{payload}.{sealed}"))
             assert reason == "The bearer token is signed by an algorithm that is not allowed."
     head = part({"alg": "RS256", "kid": provider.key_id})
     assert "not signed" in refused(ask(f"{head}.{payload}."))
@@ -278,8 +269,8 @@ def test_a_token_whose_secret_is_the_public_key_is_refused(ask: Ask, provider: I
         algorithm: Any = jwt.algorithms.get_default_algorithms()[name]
         for secret in secrets:
             signature = algorithm.sign(f"{head}.{payload}".encode(), secret)
-            signed = base64.urlsafe_b64encode(signature).rstrip(b"=").decode()
-            reason = refused(ask(f"{head}.{payload}.{signed}"))
+            sealed = base64.urlsafe_b64encode(signature).rstrip(b"=").decode()
+            reason = refused(ask(f"{head}.{payload}.{sealed}"))
             assert reason == "The bearer token is signed by an algorithm that is not allowed."
 
 
@@ -317,9 +308,9 @@ def test_a_token_that_is_something_else_is_refused(
     signature = jwt.algorithms.get_default_algorithms()["RS256"].sign(
         f"{head}.{payload}".encode(), provider.private_key
     )
-    signed = base64.urlsafe_b64encode(signature).rstrip(b"=").decode()
+    sealed = base64.urlsafe_b64encode(signature).rstrip(b"=").decode()
     assert ask(provider.token()).status == 200
-    refused(ask(f"{head}.{payload}.{signed}"))
+    refused(ask(f"{head}.{payload}.{sealed}"))
 
 
 @pytest.mark.parametrize("kind", ["at+jwt", "application/at+jwt", "JWT", "jwt", None])
@@ -338,7 +329,7 @@ def test_what_is_no_token_is_refused(ask: Ask, provider: IdentityProvider, token
 
 
 def test_a_token_with_half_a_surrogate_pair_is_refused(ask: Ask, provider: IdentityProvider):
-    assert ask(_signed(provider, {"sub": "\ud800"})).status == 401
+    assert ask(signed(provider, {"sub": "\ud800"})).status == 401
 
 
 def test_all_algorithms_with_a_public_key_are_good(ask: Ask, provider: IdentityProvider):

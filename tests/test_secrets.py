@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 from chalice.app import RouteEntry
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from db import api_keys, user_tokens
 from db.engine.database import database
 from db.engine.sqlite import SqliteStore
 
 from .support.clients import Answer, Api, open_api
+from .support.identity_provider import AUDIENCE, IdentityProvider, signed
 from .support.leaks import assert_hidden
 from .support.model_server import ModelServer, Reply
 from .support.processes import ProductionServer, Server
@@ -113,20 +115,21 @@ class DebuggedServer(Server):
         return [chalice, "--debug", *arguments, "--stage", "prod"]
 
 
-def ask_all(api: Api) -> list[str]:
-    """Send each route a valid request, by a key and by a token. Return all tokens."""
+def ask_all(api: Api, provider: IdentityProvider) -> list[str]:
+    """Send each route a valid request, by a key and by tokens. Return all tokens."""
     tokens = []
     for route in ROUTES:
-        for by in ("key", "token"):
+        for by in ("key", "token", "provider"):
             user = mark()
             request = spoken(request_for(route, make_world(user_id=user)), user)
             caller: dict[str, str | None] = {"X-User-Id": user}
-            if by == "token":
-                tokens.append(user_tokens.make(user, PROJECT, 60).plain)
+            if by != "key":
+                own = user_tokens.make(user, PROJECT, 60).plain
                 database.close()
+                tokens.append(own if by == "token" else provider.token(user))
                 caller = {"X-API-Key": None, "Authorization": f"Bearer {tokens[-1]}"}
             answer = request.send(api, headers={**caller, "Idempotency-Key": mark()})
-            assert answer.status < 300 or (answer.status, by) == (403, "token")
+            assert answer.status < 300 or (answer.status == 403 and by != "key")
             if name_of(route) == "create_token" and by == "key":
                 tokens.append(answer.json["token"])
     return tokens
@@ -150,14 +153,21 @@ def refused(route: RouteEntry, world: World) -> Iterator[tuple[Request, dict[str
     yield request._replace(method="PUT"), {"headers": {"X-API-Key": mark()}}
 
 
-def refuse_all(api: Api) -> list[str]:
+def refuse_all(api: Api, provider: IdentityProvider) -> list[str]:
     """Send what is refused. Return the keys and tokens that were."""
     for route in ROUTES:
         for request, rest in refused(route, make_world()):
             request.send(api, **rest)
     for path in (f"/{mark()}", f"/api/v1/{mark()}?{mark()}={mark()}", f"/v1/%00{mark()}"):
         assert api.get(path).status in (403, 404)
-    plains = no_longer_good()
+    claims = ({"exp": 1}, {"aud": mark()}, {"iss": mark()}, {"sub": [mark()]})
+    forged = rsa.generate_private_key(65537, 2048)
+    plains = [
+        *no_longer_good(),
+        *(signed(provider, {"sub": mark(), **claim}) for claim in claims),
+        provider.token(mark(), headers={"kid": mark()}),
+        provider.token(mark(), key=forged),
+    ]
     for plain in plains:
         for caller in ({"X-API-Key": plain}, {"Authorization": f"Bearer {plain}"}):
             headers = {"X-API-Key": None} | caller
@@ -209,7 +219,11 @@ def ask_failing_models(api: Api, model: ModelServer) -> list[Answer]:
 
 @pytest.mark.parametrize("kind", [DebuggedServer, ProductionServer])
 def test_a_server_that_is_asked_everything_prints_no_secret_and_no_text(
-    kind: type[Server], store: SqliteStore, model: ModelServer, tmp_path: Path
+    kind: type[Server],
+    store: SqliteStore,
+    model: ModelServer,
+    identity_provider: IdentityProvider,
+    tmp_path: Path,
 ):
     if kind is ProductionServer:
         pytest.importorskip("gunicorn")
@@ -221,13 +235,15 @@ def test_a_server_that_is_asked_everything_prints_no_secret_and_no_text(
         log_level="DEBUG",
         chat_base_url=f"{model.url}/{mark()}",
         chat_api_key=models_key,
+        oidc_issuer=identity_provider.url,
+        oidc_audience=AUDIENCE,
         workers=1,
         pythonunbuffered=1,
     )
     server.output = tmp_path / "output"
     with server, open_api(server.port) as api:
         api.headers["X-API-Key"] = key
-        plains = [key, *ask_all(api), *refuse_all(api)]
+        plains = [key, *ask_all(api, identity_provider), *refuse_all(api, identity_provider)]
         send_malformed(server.port)
         failed = ask_failing_models(api, model)
     printed = server.output.read_text()

@@ -143,6 +143,15 @@ class IdentityProvider:
         self._server.server_close()
 
 
+def signed(provider: IdentityProvider, claims: dict[str, Any]) -> str:
+    """A token with any claims: PyJWT itself would refuse to make some of them."""
+    told = {"iss": provider.url, "aud": AUDIENCE, "sub": "alice", "exp": int(time.time()) + AGE}
+    payload = {name: value for name, value in {**told, **claims}.items() if value is not None}
+    return jwt.PyJWS().encode(
+        json.dumps(payload).encode(), provider.private_key, "RS256", {"kid": provider.key_id}
+    )
+
+
 @pytest.fixture(scope="module")
 def running_provider() -> Iterator[IdentityProvider]:
     provider = IdentityProvider()
