@@ -10,7 +10,8 @@ PRODUCTION := .venv-production
 BENCH := .venv-bench
 JS := tests/js/node_modules
 
-.PHONY: help serve serve-production test check check-rest js format lint types docs readme package bench clean
+.PHONY: help serve serve-production test check check-rest js format lint types docs readme audit package bench \
+	clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -43,7 +44,7 @@ test: $(READY)  ## run all tests but those that take long or need a system packa
 
 check: test check-rest  ## run the whole gate, as CI does
 
-check-rest: lint types docs package $(JS)/ready  # the part that `test` leaves out; it writes build/shots/
+check-rest: lint types docs audit package $(JS)/ready  # the part that `test` leaves out; it writes build/shots/
 	$(BIN)/pytest -m system
 
 # npm has certificates of its own. A machine behind a proxy has further ones.
@@ -73,6 +74,13 @@ docs: $(READY)  ## check that the generated parts of README are up to date
 readme: $(READY)  ## write the generated parts of README, and the examples of the document
 	$(BIN)/cog -P -r README.md
 	$(BIN)/python -m tests.support.examples
+
+# Of what runs in production, without pip itself. It asks PyPI. A mirror may have no advisories: then it
+# says of each package that it could not be audited.
+audit: $(READY) $(PRODUCTION)/ready  ## look for packages with known vulnerabilities
+	mkdir -p build
+	$(PRODUCTION)/bin/pip freeze --quiet --disable-pip-version-check > build/production.txt
+	$(BIN)/pip-audit --disable-pip --no-deps --progress-spinner off -r build/production.txt
 
 package: $(READY)  ## write build/deployment.zip and its templates (STAGE=prod, efs or postgres)
 	$(BIN)/python -m deploy.package --stage $(STAGE)
