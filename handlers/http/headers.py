@@ -100,6 +100,8 @@ IGNORED_HEADERS = (
         )
     ),
 )
+# W3C Trace Context: what a page with OpenTelemetry sends, in which our spans go on.
+TRACE_HEADERS = ("traceparent", "tracestate")
 
 # Sent twice, each of these would mean one thing here and another behind some proxy. RFC 9110 lets
 # the lines of If-Match and If-None-Match be joined into one list. They are refused nevertheless: it
@@ -175,6 +177,7 @@ CORS = _CORS(
     allow_headers=[
         *(header.name for header in REQUEST_HEADERS if header not in (API_KEY, AUTHORIZATION)),
         *IGNORED_HEADERS,
+        *TRACE_HEADERS,
     ],
     expose_headers=list(RESPONSE_HEADERS),
     max_age=86_400,
