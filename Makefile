@@ -16,7 +16,7 @@ JS := tests/js/node_modules
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
-# Serving needs 99 MB of packages, and testing 720. So the first `make serve` takes less time.
+# Serving needs 120 MB of packages, and testing 790. So the first `make serve` takes less time.
 $(SERVES): requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt \
