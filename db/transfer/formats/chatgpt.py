@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from ...models import COMPLETED, INCOMPLETE, ConversationRow, MessageRow
@@ -75,13 +76,16 @@ def _read(values: list[Any], notes: Notes) -> Parsed:
     nodes: dict[str, Node] = {}
     for id, value in mapping.items():
         entry = as_object(value)
-        message = entry.get("message")
-        node = nodes[id] = Node(as_text(entry.get("parent")))
+        message, parent = entry.get("message"), as_text(entry.get("parent"))
         if isinstance(message, dict):
-            node.time = milliseconds(message.get("create_time"))
-            node.updated = milliseconds(message.get("update_time"))
-            node.said = _said(id, node.parent, message, notes)
+            nodes[id] = Node(
+                parent,
+                milliseconds(message.get("create_time")),
+                milliseconds(message.get("update_time")),
+                _said(id, parent, message, notes),
+            )
         else:
+            nodes[id] = Node(parent)
             notes.skip(STRUCTURAL)
     return Parsed(
         nodes,
@@ -115,8 +119,8 @@ def _said(id: str, parent: str | None, message: Object, notes: Notes) -> Said | 
         notes.miss_attachments(len(as_list(attachments)))
     rest = {
         name: it
-        for name, it in message.items()
-        if name not in COLUMNS and it != USUAL.get(name) and (it or isinstance(it, NUMBER_OR_TEXT))
+        for name in _without_column(tuple(message))
+        if (it := message[name]) != USUAL.get(name) and (it or isinstance(it, NUMBER_OR_TEXT))
     }
     if metadata:
         rest["metadata"] = without(metadata)
@@ -134,6 +138,11 @@ def _said(id: str, parent: str | None, message: Object, notes: Notes) -> Said | 
     is_cut = as_object(metadata.get("finish_details")).get("type") in CUT_SHORT
     status = COMPLETED if is_whole and not is_cut else INCOMPLETE
     return Said(role, stored, status, imported(NAME, id, rest))
+
+
+@lru_cache(1_000)  # almost all messages have the same fields
+def _without_column(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if name not in COLUMNS)
 
 
 def _content(
