@@ -1,6 +1,6 @@
 """Storing beside reading: one process reads conversations, and another one stores them.
 
-To read 10,000 conversations takes five seconds, and to store them four. In one process an import
+To read 10,000 conversations takes four seconds, and to store them as much. In one process an import
 takes both, in two the longer one. Threads would not do: after each statement a thread would wait
 for the other one to let it go on, in a transaction for which everybody waits.
 
