@@ -69,7 +69,7 @@ class Settings(BaseModel):
     )
     oidc_issuer: str | None = Field(
         default=None,
-        pattern=r"^(https://[^\s?#]+|http://(localhost|127\.0\.0\.1)(:\d+)?(/[^\s?#]*)?)$",
+        pattern=r"^(https://[^\s?#@\[\]]+|http://(localhost|127\.0\.0\.1)(:\d+)?(/[^\s?#]*)?)$",
         description="The URL of an OpenID Connect provider, as its tokens name it (`iss`). Its "
         "users' own ID and access tokens are bearer tokens then. Default: there is no provider.",
     )
@@ -87,6 +87,7 @@ class Settings(BaseModel):
     )
     oidc_project: str | None = Field(
         default=None,
+        max_length=255,
         description="The one project that each of these tokens opens. With neither of the two, a "
         "token opens what is its user's in all projects.",
     )

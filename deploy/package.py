@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from argparse import ArgumentParser
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -66,10 +67,15 @@ def copy_project(project: Path, stage: str) -> None:
             shutil.copy(source, target)
     lists = [ROOT / "requirements.txt", ROOT / "deploy" / f"requirements-{stage}.txt"]
     lines = [line for path in lists if path.exists() for line in path.read_text().splitlines()]
-    config = json.loads((ROOT / ".chalice" / "config.json").read_text())
-    given = config["stages"][stage].get("environment_variables", {})
-    wanted = [line for line in lines if ONLY_WITH.get(re.split(r"\W", line)[0], "") in {"", *given}]
+    given = CLIFactory(str(ROOT)).create_config_obj(stage).environment_variables
+    wanted = [line for line in lines if is_wanted(line, given)]
     (project / "requirements.txt").write_text("\n".join(wanted))
+
+
+def is_wanted(requirement: str, variables: Mapping[str, str]) -> bool:
+    """Whether the zip of a stage with these variables has the package."""
+    name = re.split(r"\W", requirement)[0]
+    return name not in ONLY_WITH or bool(variables.get(ONLY_WITH[name]))
 
 
 def run_chalice(project: Path, stage: str, out: Path) -> None:

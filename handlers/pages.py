@@ -127,12 +127,14 @@ def _sign_on() -> dict[str, str] | None:
         "issuer": chosen.oidc_issuer,
         "client_id": chosen.oidc_client_id,
     }
-    return {**shown, **endpoints} if all(map(_origin, endpoints.values())) else shown
+    is_usable = all(_origin(url) for url in endpoints.values())
+    return {**shown, **endpoints} if is_usable else shown
 
 
 def _origin(url: str) -> str:
-    """The origin of a URL, as a policy may name it, or "" if it has none."""
-    found = re.match(r"https?://[\w.-]+(:\d+)?(?=/|$)", url, re.ASCII)
+    """The origin of a URL of the provider's, as a policy may name it, or "" if it has none."""
+    scheme = str(settings().oidc_issuer).partition("://")[0]
+    found = re.match(rf"{scheme}://([\w.-]+|\[[\da-f:]+\])(:\d+)?(?=/|$)", url, re.ASCII | re.I)
     return found[0] if found else ""
 
 

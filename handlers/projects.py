@@ -40,6 +40,10 @@ class ProjectResponse:
 class ProjectList:
     projects: list[ProjectResponse]
     has_more: bool
+    project_id: Annotated[
+        str | None,
+        Field(description="The one project that the key or token opens. `null`: it opens all."),
+    ]
 
 
 class ProjectListQuery(Strict):
@@ -165,7 +169,7 @@ def list_projects(caller: AnyCaller, query: ProjectListQuery) -> Reply[ProjectLi
         cursor = cursors.encode({}, Cursor("after", found.rows[-1].id))
         headers["Link"] = cursors.link(PROJECTS, query, "next", cursor=cursor)
     listed = [ProjectResponse(id=row.id, last_active_at=row.last_active_at) for row in found.rows]
-    return Reply(ProjectList(listed, found.has_more), headers)
+    return Reply(ProjectList(listed, found.has_more, caller.scope.project_id), headers)
 
 
 @routes.route(CONVERSATIONS, methods=["GET"], content_types=ANY)

@@ -23,10 +23,17 @@ Open = Callable[..., Any]
 
 
 @pytest.fixture
-def server(url: str, identity_provider: IdentityProvider) -> Iterator[Server]:
-    with ProductionServer(
-        url, workers=1, oidc_issuer=identity_provider.url, oidc_client_id=AUDIENCE
-    ) as server:
+def settings() -> dict[str, object]:
+    """Further ones of the server, which a test may have by its parameters."""
+    return {}
+
+
+@pytest.fixture
+def server(
+    url: str, identity_provider: IdentityProvider, settings: dict[str, object]
+) -> Iterator[Server]:
+    sign_on = {"oidc_issuer": identity_provider.url, "oidc_client_id": AUDIENCE}
+    with ProductionServer(url, workers=1, **sign_on, **settings) as server:
         yield server
 
 
@@ -96,6 +103,61 @@ def test_who_is_refused_by_the_provider_is_told_why_and_may_try_again(
     page.get_by_label("Key or token").fill(key)
     page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page.get_by_role("searchbox")).to_be_visible()
+
+
+@pytest.mark.parametrize("settings", [{"oidc_project": PROJECT}])
+def test_a_new_user_of_the_one_project_begins_to_talk(sign_in: Open):
+    page = sign_in("newcomer")
+    expect(page.get_by_role("heading", name="Nothing has been said yet")).to_be_visible()
+    expect(page.get_by_role("combobox", name="Project").get_by_role("option")).to_have_text(
+        [PROJECT]
+    )
+    page.get_by_role("main").get_by_role("link", name="New conversation").click()
+    page.get_by_role("textbox", name="Message").fill("Hello")
+    page.get_by_role("textbox", name="Message").press("Enter")
+    expect(page.get_by_role("article")).to_have_count(2)
+
+
+@pytest.mark.parametrize("sent", ["code=stolen&state=mine", "error=x", "x=1&code="])
+def test_a_link_does_not_sign_out_who_is_signed_in(
+    server: Server, key: str, sign_in: Open, sent: str
+):
+    user = f"dora of {sent}"
+    id = begin(server, key, user, "Of dora")
+    page = sign_in(user, f"#/c/{id}")
+    expect(page.locator("nav .name")).to_have_text(["Of dora"])
+    page.goto(f"{server.url}/console?{sent}#/c/{id}")
+    expect(page.locator("nav .name")).to_have_text(["Of dora"])
+    assert page.url == f"{server.url}/console#/c/{id}"
+
+
+@pytest.mark.parametrize("token", ["x", 7, None, "a.b.c", "a.bnVsbA.c"])
+def test_a_token_that_is_none_is_not_taken(
+    sign_in: Open, identity_provider: IdentityProvider, token: Any
+):
+    identity_provider.id_token = token or ""
+    page = sign_in("alice")
+    expect(page.get_by_role("alert")).to_have_text(
+        re.compile("gave no ID token|is of another sign-on")
+    )
+
+
+def test_who_signs_on_after_another_finds_nothing_of_theirs(server: Server, sign_in: Open):
+    page = sign_in("erin")
+    page.get_by_role("main").get_by_role("link", name="New conversation").click()
+    page.get_by_role("textbox", name="Message").fill("Of erin alone")
+    page.wait_for_timeout(500)
+    assert "Of erin alone" in page.evaluate("JSON.stringify(sessionStorage)")
+    page.evaluate(
+        "sessionStorage.setItem('confab', JSON.stringify("
+        "{...JSON.parse(sessionStorage.getItem('confab')), token: 'a.b.c'}))"
+    )
+    page.reload()
+    page.get_by_role("button", name=re.compile("^Sign in with localhost")).click()
+    page.get_by_placeholder("sub").fill("frank")
+    page.get_by_role("button", name="Authorize").click()
+    expect(page.get_by_role("searchbox")).to_be_visible()
+    assert "Of erin alone" not in page.evaluate("JSON.stringify(sessionStorage)")
 
 
 @pytest.mark.parametrize("sent", ["code=stolen&state=mine", "code=stolen", "error=x&state=mine"])

@@ -1,11 +1,14 @@
 """Tests sign-on by an identity provider: which tokens are good, also while it is away."""
 
 import base64
+import gzip
 import io
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import jwt
@@ -16,12 +19,13 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from db import api_keys
 from db.engine.database import database, may_wait
-from db.settings import Settings, SettingsError
+from db.settings import ON_LAMBDA, Settings, SettingsError
 from handlers.http import identity_provider as ours
 from handlers.http import logs
 
 from .support.clients import Answer, Api, assert_problem, open_api
 from .support.identity_provider import AGE, AUDIENCE, DOCUMENT, KEYS, IdentityProvider, signed
+from .support.local_server import eventually
 from .support.world import OTHER_PROJECT, PROJECT
 
 LIST = "/api/v1/conversations"
@@ -36,6 +40,11 @@ class MonotonicClock:
 
     def monotonic(self) -> float:
         return time.monotonic() + self.ahead
+
+    def move(self, seconds: float) -> None:
+        """Let time pass. What is looked for meanwhile is found before."""
+        assert eventually(lambda: ours.provider()._look is None)
+        self.ahead += seconds
 
 
 @pytest.fixture
@@ -118,6 +127,14 @@ def test_a_token_opens_the_project_that_the_settings_or_its_claim_name(
     assert api.post(LIST, {"project_id": PROJECT}, headers=headers).status == 201
     answer = api.post(LIST, {"project_id": OTHER_PROJECT}, headers=headers)
     assert_problem(answer, 403, "other-project")
+
+
+def test_a_uuid_may_be_spelled_in_another_way(
+    api: Api, provider: IdentityProvider, configure: Callable[..., None]
+):
+    configure(oidc_project=PROJECT.upper())
+    headers = {"X-API-Key": None, "Authorization": f"Bearer {provider.token()}"}
+    assert api.post(LIST, {"project_id": PROJECT}, headers=headers).status == 201
 
 
 @pytest.mark.parametrize("tenant", [None, "", 7, ["a"], {"a": 1}, True, "a\0b", "x" * 256])
@@ -313,6 +330,12 @@ def test_a_token_that_is_something_else_is_refused(
     refused(ask(f"{head}.{payload}.{sealed}"))
 
 
+def test_a_logout_token_is_refused(ask: Ask, provider: IdentityProvider):
+    event = "http://schemas.openid.net/event/backchannel-logout"
+    reason = refused(ask(provider.token(events={event: {}})))
+    assert reason == "The bearer token is neither an ID token nor an access token."
+
+
 @pytest.mark.parametrize("kind", ["at+jwt", "application/at+jwt", "JWT", "jwt", None])
 def test_an_id_token_and_an_access_token_are_good(
     ask: Ask, provider: IdentityProvider, kind: str | None
@@ -386,7 +409,9 @@ def test_a_token_without_the_id_of_a_key_is_good_if_there_is_one_key(
     assert ask(token).status == 200
     (own,) = provider.public_keys
     provider.keys = [own, {**own, "kid": "another"}]
-    waiting.ahead += 601
+    waiting.move(601)
+    ask(token)  # from now on they are looked for
+    waiting.move(0)
     assert "signed by a key" in refused(ask(token))
 
 
@@ -405,7 +430,7 @@ def test_a_new_key_is_fetched_when_it_is_needed(
     old = provider.token()
     assert ask(old).status == 200
     provider.rotate()
-    waiting.ahead += 61
+    waiting.move(61)
     assert ask(old).status == 200  # nobody has told us of it yet
     assert ask(provider.token()).status == 200
     assert "signed by a key" in refused(ask(old))
@@ -418,7 +443,9 @@ def test_a_key_that_is_withdrawn_is_not_good_ten_minutes_later(
     old = provider.token()
     assert ask(old).status == 200
     provider.rotate()
-    waiting.ahead += 601
+    waiting.move(601)
+    assert ask(old).status == 200  # nobody waits for the look that begins now
+    waiting.move(0)
     assert "signed by a key" in refused(ask(old))
 
 
@@ -426,15 +453,15 @@ def test_an_unknown_key_a_thousand_times_is_looked_for_once_a_minute(
     ask: Ask, provider: IdentityProvider, waiting: MonotonicClock
 ):
     assert ask(provider.token()).status == 200
-    waiting.ahead += 61
+    waiting.move(61)
     for number in range(1000):
         token = provider.token(headers={"kid": f"no such key {number}"})
         assert "signed by a key" in refused(ask(token))
     assert provider.asked[KEYS] == 2
-    waiting.ahead += 59
+    waiting.move(59)
     refused(ask(token))
     assert provider.asked[KEYS] == 2
-    waiting.ahead += 2
+    waiting.move(2)
     refused(ask(token))
     assert provider.asked[KEYS] == 3
 
@@ -446,16 +473,16 @@ def test_known_keys_go_on_while_the_provider_is_away(
     assert ask(known).status == 200
     provider.is_down = True
     for _ in range(10):
-        waiting.ahead += 3600
+        waiting.move(3600)
         assert ask(known).status == 200
     # Nobody knows whether it is a new one.
-    waiting.ahead += 61
+    waiting.move(61)
     answer = ask(provider.token(headers={"kid": "new"}))
     assert_problem(answer, 503, "sign-on-unavailable")
-    assert answer.headers["retry-after"] == "5"
+    assert answer.headers["retry-after"] == "60"
     provider.is_down = False
     provider.rotate()
-    waiting.ahead += 61
+    waiting.move(61)
     assert ask(provider.token()).status == 200
 
 
@@ -469,7 +496,7 @@ def test_while_a_provider_was_never_there_its_users_are_told_to_come_again(
     told = log.getvalue()
     assert told.count("OIDC_ISSUER does not give its keys: HTTPStatusError") == 1
     provider.is_down = False
-    waiting.ahead += 5
+    waiting.move(5)
     assert ask(provider.token()).status == 200
 
 
@@ -496,7 +523,8 @@ def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
 @pytest.mark.parametrize(
     "document",
     [{"issuer": "http://localhost/another"}, {"issuer": None}, {"jwks_uri": None},
-     {"jwks_uri": "nonsense"}, {"jwks_uri": "ftp://localhost/"}, {"jwks_uri": "http://localhost:9/"}],
+     {"jwks_uri": 7}, {"jwks_uri": ["a"]}, {"jwks_uri": "nonsense"},
+     {"jwks_uri": "ftp://localhost/"}, {"jwks_uri": "http://localhost:9/"}],
 )  # fmt: skip
 def test_a_provider_that_tells_nonsense_counts_as_away(
     ask: Ask, provider: IdentityProvider, document: dict[str, Any], log: io.StringIO
@@ -514,7 +542,20 @@ def test_a_provider_without_a_usable_key_counts_as_away(
     assert_problem(ask(provider.token()), 503, "sign-on-unavailable")
 
 
-def test_a_document_without_end_is_not_read(
+@pytest.mark.parametrize(
+    ("content", "headers"),
+    [(b"[" * 200_000, {}), (b"\xff", {}), (b"null", {}), (b"[]", {}), (b"", {}),
+     (gzip.compress(b"{}"), {"Content-Encoding": "gzip"})],
+    ids=["deep", "no text", "null", "a list", "nothing", "compressed"],
+)  # fmt: skip
+def test_a_provider_that_sends_something_else_counts_as_away(
+    ask: Ask, provider: IdentityProvider, content: bytes, headers: dict[str, str]
+):
+    provider.content, provider.headers = content, headers
+    assert_problem(ask(provider.token()), 503, "sign-on-unavailable")
+
+
+def test_a_document_that_is_too_long_is_not_read(
     ask: Ask, provider: IdentityProvider, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(ours, "MAX_BYTES", 100)
@@ -542,14 +583,100 @@ def test_all_who_come_while_the_keys_are_fetched_wait_for_them(
 
 
 def test_a_thread_that_must_not_wait_does_not(ask: Ask, provider: IdentityProvider):
-    provider.delay = 5
+    provider.delay = 0.2
     token = may_wait.set(False)
     try:
         answer = ask(provider.token())
     finally:
         may_wait.reset(token)
     assert_problem(answer, 503, "sign-on-unavailable")
-    assert not provider.asked
+    assert eventually(lambda: ask(provider.token()).status == 200)
+
+
+class Trickle:
+    """A provider that sends the beginning of an answer, and then a byte now and then for ever."""
+
+    def __init__(self, beginning: bytes) -> None:
+        self._beginning = beginning
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self._is_open = True
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while self._is_open:
+            with suppress(OSError):
+                asking, _ = self._listening.accept()
+                asking.recv(65536)
+                asking.sendall(self._beginning)
+                while self._is_open:
+                    asking.sendall(b"a")
+                    time.sleep(0.02)
+                asking.close()
+
+    def close(self) -> None:
+        self._is_open = False
+        self._listening.close()
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [b"HTTP/1.1 200 OK\r\nX-Slow: ", b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n"],
+    ids=["head", "body"],
+)
+def test_an_answer_without_end_is_not_waited_for(
+    ask: Ask,
+    provider: IdentityProvider,
+    configure: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    beginning: bytes,
+):
+    monkeypatch.setattr(ours, "PATIENCE_SECONDS", 0.3)
+    trickle = Trickle(beginning)
+    configure(oidc_issuer=trickle.url)
+    began = time.monotonic()
+    for _ in range(2):
+        answer = ask(provider.token(iss=trickle.url))
+        assert_problem(answer, 503, "sign-on-unavailable")
+    assert time.monotonic() - began < 2
+    assert eventually(lambda: ours.provider()._look is None)  # no thread stays with it
+    trickle.close()
+
+
+def test_known_keys_go_on_at_once_while_the_provider_does_not_end_its_answer(
+    ask: Ask, provider: IdentityProvider, waiting: MonotonicClock
+):
+    assert ask(provider.token()).status == 200
+    waiting.move(601)
+    provider.delay = 1
+    began = time.monotonic()
+    assert [ask(provider.token()).status for _ in range(5)] == [200] * 5
+    assert time.monotonic() - began < 1
+    assert provider.asked[DOCUMENT] <= 2
+
+
+def test_on_lambda_a_request_waits_for_newer_keys_for_a_moment(
+    ask: Ask, provider: IdentityProvider, waiting: MonotonicClock, monkeypatch: pytest.MonkeyPatch
+):
+    assert ask(provider.token()).status == 200
+    waiting.move(601)
+    monkeypatch.setenv(ON_LAMBDA, "confab")
+    assert ask(provider.token()).status == 200
+    assert provider.asked[KEYS] == 2  # it is done, since threads stand still between requests
+
+
+def test_keys_that_share_their_id_are_not_taken(ask: Ask, provider: IdentityProvider):
+    (own,) = provider.public_keys
+    other = json.loads(
+        RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, 2048).public_key())  # type: ignore[arg-type]
+    )
+    provider.keys = [own, {**other, "kid": own["kid"]}]
+    assert "signed by a key" in refused(ask(provider.token()))
+
+
+def test_keys_have_to_be_at_an_https_url_if_the_provider_is():
+    with pytest.raises(ours.Nonsense):
+        ours._as_safe("http://id.example.org/jwks", "https://id.example.org")
 
 
 def test_the_server_goes_on_while_a_request_waits_for_the_provider(
@@ -598,6 +725,8 @@ def test_the_server_goes_on_while_a_request_waits_for_the_provider(
         ({"OIDC_ISSUER": "http://id.example.org"}, "OIDC_ISSUER is not usable"),
         ({"OIDC_ISSUER": "http://localhost.example.org"}, "OIDC_ISSUER is not usable"),
         ({"OIDC_ISSUER": "https://id.example.org/?a=b"}, "OIDC_ISSUER is not usable"),
+        ({"OIDC_ISSUER": "https://user:secret@id.example.org"}, "OIDC_ISSUER is not usable"),
+        ({"OIDC_ISSUER": "https://["}, "OIDC_ISSUER is not usable"),
         (
             {"OIDC_ISSUER": "https://i.org", "OIDC_AUDIENCE": "a", "OIDC_PROJECT": "p",
              "OIDC_PROJECT_CLAIM": "p"},

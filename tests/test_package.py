@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from app import app
 from db.settings import Settings
-from deploy.package import refuse_if_incomplete
+from deploy.package import is_wanted, refuse_if_incomplete
 
 from .support.api_gateway import function_of
 from .support.packages import (
@@ -98,6 +98,17 @@ def test_the_zip_can_check_a_providers_tokens_if_the_stage_names_a_provider(
     of_a_provider = make_package("prod", tmp_path / "build", checkout)
     assert "jwt/__init__.pyc" in of_a_provider.names
     assert not any(name.startswith(("jwt/", "cryptography/")) for name in package("prod").names)
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_there"),
+    [({}, False), ({"OIDC_ISSUER": ""}, False), ({"OIDC_ISSUER": "x"}, True)],
+)
+def test_what_checks_a_providers_tokens_is_there_if_there_is_a_provider(
+    variables: dict[str, str], is_there: bool
+):
+    assert is_wanted("PyJWT[crypto]==2.15.1", variables) == is_there
+    assert is_wanted("pydantic==2.14.3", variables)
 
 
 def test_the_zip_has_less_than_six_megabytes(package: Callable[[str], Package]):

@@ -228,7 +228,8 @@ def listed(caller: Caller, **query: Any) -> list[str]:
 
 def test_projects_are_listed_by_their_ids_with_their_last_activity(api: Api, clock: Clock):
     empty = api.get(PROJECTS)
-    assert (empty.status, empty.json) == (200, {"projects": [], "has_more": False})
+    told = {"projects": [], "has_more": False, "project_id": None}
+    assert (empty.status, empty.json) == (200, told)
     first = start(project="b")
     start(project="a")
     clock.move(seconds=60)
@@ -240,7 +241,7 @@ def test_projects_are_listed_by_their_ids_with_their_last_activity(api: Api, clo
     messages.edit(EVERYTHING, first, message.id, content="Edited")
     database.close()
     answer = api.get(PROJECTS)
-    assert list(answer.json) == ["projects", "has_more"]
+    assert list(answer.json) == ["projects", "has_more", "project_id"]
     assert [list(it) for it in answer.json["projects"]] == [["id", "last_active_at"]] * 2
     a, b = answer.json["projects"]
     assert (a["id"], b["id"]) == ("a", "b")
@@ -327,3 +328,9 @@ def test_both_engines_list_the_same_projects(anyone: Caller):
 def test_a_list_of_projects_that_is_invalid_is_refused(api: Api, query: dict[str, Any]):
     problem = assert_problem(api.get(PROJECTS, **query), 422, "invalid")
     assert problem["errors"][0]["loc"] == ["query", *query]
+
+
+def test_the_list_tells_the_one_project_that_a_key_opens(api: Api, strangers_key: str):
+    assert api.get("/api/v1/projects").json["project_id"] is None
+    bound = api.get("/api/v1/projects", headers={"X-API-Key": strangers_key})
+    assert bound.json == {"projects": [], "has_more": False, "project_id": OTHER_PROJECT}

@@ -20,12 +20,15 @@ from .problems import (
     Problem,
 )
 
+# In the place of a key, who has a token of the identity provider.
+PROVIDER = "provider"
+
 
 class Caller(NamedTuple):
-    """Whose conversations the request may touch, and by which key (None on an open stage)."""
+    """Whose conversations the request may touch, and by which key. None: the stage is open."""
 
     scope: Scope
-    key_id: str | None = None
+    key_id: str | None = None  # or PROVIDER
     is_read_only: bool = False
     by_token: bool = False  # a user's, which speaks for that user alone
 
@@ -143,7 +146,7 @@ def _by_bearer(token: str) -> Caller | None:
             user_id, project_id = oidc.check(token)
         except oidc.Refused as error:
             raise _bad_token(str(error)) from None
-        return Caller(Scope(project_id, user_id), by_token=True)
+        return Caller(Scope(project_id, user_id), PROVIDER, by_token=True)
     key = api_keys.find(token)
     return None if key is None else _by_key(key)
 

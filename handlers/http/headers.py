@@ -141,7 +141,8 @@ RESPONSE_HEADERS = {
     "Cache-Control": "`no-cache` for a page, and for a response whose parts are sent as they come. "
     "A page's files have a year.",
     "Content-Disposition": "The name of a file that is exported (RFC 6266).",
-    "Content-Security-Policy": "What a page may load: what this service serves, and nothing else.",
+    "Content-Security-Policy": "What a page may load: what this service serves. The console "
+    "may also ask the identity provider for a token.",
     "ETag": "The conversation's version, for If-Match and If-None-Match; or a page's.",
     IDEMPOTENT_REPLAYED: "`true` if this is the answer to an earlier request with the same key.",
     "Link": 'The neighbouring pages, `rel="next"` and `rel="prev"` (RFC 8288).',

@@ -5,6 +5,7 @@ PyJWT checks the signature, the issuer, the audience and the times of a token, i
 
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from pydantic import TypeAdapter
 
@@ -16,6 +17,7 @@ from .types import Key, UserId
 # What ID tokens and access tokens are called (RFC 9068, 2.1). A provider signs others with the same
 # keys, such as logout tokens (RFC 8725, 3.11).
 TYPES = ("jwt", "at+jwt", "application/at+jwt")
+NEITHER = "The bearer token is neither an ID token nor an access token."
 CLOCK_SKEW_SECONDS = 60  # by which our clock and the provider's may differ
 
 
@@ -39,6 +41,8 @@ def has_to_wait(bearer: str) -> bool:
         return provider().has_to_wait(_wanted(bearer))
     except Refused:
         return False
+    except Exception:  # a thread will tell of it. The caller has none to lose
+        return True
 
 
 def check(token: str) -> SignedOn:
@@ -74,6 +78,8 @@ def check(token: str) -> SignedOn:
         raise Refused(f"The bearer token has no claim {error.claim}.") from None
     except (jwt.PyJWTError, ValueError):
         raise Refused("The bearer token is not signed as it has to be.") from None
+    if "events" in claims:  # it is a logout token or the like (Back-Channel Logout 1.0, 2.4)
+        raise Refused(NEITHER)
     return _signed_on(claims)
 
 
@@ -82,9 +88,18 @@ def _signed_on(claims: dict[str, Any]) -> SignedOn:
     if chosen.oidc_user_claim == "email" and claims.get("email_verified") is not True:
         raise Refused("The bearer token has an email address that is not verified.")
     user_id = _claim(claims, chosen.oidc_user_claim, UserId)
-    if chosen.oidc_project_claim is None:
-        return SignedOn(user_id, chosen.oidc_project)
-    return SignedOn(user_id, _claim(claims, chosen.oidc_project_claim, Key))
+    project_id = chosen.oidc_project
+    if chosen.oidc_project_claim is not None:
+        project_id = _claim(claims, chosen.oidc_project_claim, Key)
+    return SignedOn(user_id, None if project_id is None else _as_paths_have_it(project_id))
+
+
+def _as_paths_have_it(project_id: str) -> str:
+    """A UUID in its one form. A project may have any other name, too."""
+    try:
+        return str(UUID(project_id))
+    except ValueError:
+        return project_id
 
 
 def _claim(claims: dict[str, Any], name: str, kind: Any) -> str:
@@ -118,5 +133,5 @@ def _wanted_in(head: str) -> Wanted:
     if parameters.get("alg") not in ALGORITHMS:
         raise Refused("The bearer token is signed by an algorithm that is not allowed.")
     if str(parameters.get("typ", "JWT")).lower() not in TYPES:
-        raise Refused("The bearer token is neither an ID token nor an access token.")
+        raise Refused(NEITHER)
     return Wanted(parameters.get("kid"), parameters["alg"])

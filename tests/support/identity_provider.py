@@ -62,6 +62,8 @@ class IdentityProvider:
         self.document: dict[str, Any] = {}  # what it tells of itself instead of what is true
         self.keys: list[Any] | None = None  # which it tells instead of its own
         self.id_token: str | None = None  # which it gives instead of a good one
+        self.content: bytes | None = None  # which it sends instead of what it tells of itself
+        self.headers: dict[str, str] = {}  # with these
 
     def _note(self) -> Any:
         request = flask.request
@@ -83,7 +85,10 @@ class IdentityProvider:
             changed = {"keys": self.keys}
         elif flask.request.path == TOKEN and self.id_token is not None:
             changed = {**response.get_json(), "id_token": self.id_token}
-        if changed is not None and not self.is_down:
+        if self.content is not None and flask.request.path == DOCUMENT:
+            response.set_data(self.content)
+            response.headers.update(self.headers)
+        elif changed is not None and not self.is_down:
             response.set_data(json.dumps(changed))
         return response
 

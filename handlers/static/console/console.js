@@ -19,7 +19,7 @@ async function start() {
     return
   }
   try {
-    enter((await api.get("api/v1/projects")).projects)
+    enter(await api.get("api/v1/projects"))
   } catch (error) {
     if (error.status !== 401) showFailure(error)
   }
@@ -48,9 +48,10 @@ async function signIn(problem, isTold = Boolean(api.session.key || api.session.t
   api.keep({ key: "", token: "" })
 }
 
-/** Show the conversations of one of the projects: the one that was chosen, or the most recently active. */
-function enter(projects) {
-  if (!api.session.project) {
+/** Show the conversations of one of the projects: the only one, the chosen one, or the most recently active. */
+function enter({ projects, project_id: only }) {
+  if (only) api.keep({ project: only })
+  else if (!api.session.project) {
     const newest = [...projects].sort((a, b) => (a.last_active_at < b.last_active_at ? 1 : -1))[0]
     if (newest) api.keep({ project: newest.id })
     else {
@@ -67,6 +68,7 @@ function enter(projects) {
   const begin = () =>
     sideBar.begin(projects, {
       choose: (wanted) => choose(wanted, projects),
+      canChoose: !only,
       signOut,
       canSignOut: Boolean(api.session.key || api.session.token),
     })
@@ -124,7 +126,7 @@ async function choose(wanted, projects) {
   }
   api.keep({ project: wanted })
   location.hash = "#/"
-  enter(projects)
+  enter({ projects })
 }
 
 function signOut() {

@@ -60,14 +60,14 @@ class SideBar extends HTMLElement {
   }
 
   /** Show the conversations of the session's project. `projects` are those that may be chosen. */
-  begin(projects, { choose, signOut, canSignOut }) {
+  begin(projects, { choose, canChoose, signOut, canSignOut }) {
     this.#leave()
     const options = projects.map(({ id }) => h("option", { value: id, selected: id === api.session.project }, id))
     const select = h(
       "select",
       { "aria-label": "Project", title: "Project" },
       ...options,
-      h("option", { value: "" }, "Another project…"),
+      canChoose && h("option", { value: "" }, "Another project…"),
     )
     select.addEventListener("change", () => {
       const wanted = select.value

@@ -5,7 +5,7 @@ import { h } from "./dom.js"
 import * as signOn from "./sign-on.js"
 
 class SignIn extends HTMLElement {
-  /** `signedIn` is called with the projects that the key or token opens. `problem` says why it is asked for. */
+  /** `signedIn` is called with what the service tells of the projects. `problem` says why it is asked for. */
   begin(signedIn, problem) {
     const secret = h("input", {
       type: "password",
@@ -54,7 +54,7 @@ class SignIn extends HTMLElement {
       const isKey = form.elements.kind.value === "key"
       api.keep({ key: isKey ? value : "", token: isKey ? "" : value, user: isKey ? user.value.trim() : "" })
       try {
-        signedIn((await api.get("api/v1/projects")).projects)
+        signedIn(await api.get("api/v1/projects"))
       } catch (error) {
         api.forget()
         failure.textContent = error.message

@@ -39,22 +39,34 @@ export async function begin() {
 export async function finish() {
   const told = new URLSearchParams(location.search)
   const begun = JSON.parse(sessionStorage.getItem(STORED) ?? "{}")
-  sessionStorage.removeItem(STORED)
-  // The code stays in no address, and so in no history.
-  history.replaceState(null, "", PAGE + (begun.hash ?? ""))
   const isOurs = begun.state && told.get("state") === begun.state
-  const isTheirs = [null, provider?.issuer].includes(told.get("iss")) // RFC 9207
-  if (!provider?.token_endpoint || !isOurs || !isTheirs) throw new Error("This sign-on was not begun here. Try again.")
+  // The code stays in no address, and so in no history.
+  history.replaceState(null, "", PAGE + (isOurs ? begun.hash : location.hash))
+  if (!isOurs && (api.session.key || api.session.token)) return // a link, or the way back
+  if (!isOurs) throw new Error("This sign-on was not begun here. Try again.")
+  sessionStorage.removeItem(STORED)
+  if (!provider?.token_endpoint) throw new Error("The provider does not answer this server. Try again.")
+  const issuer = told.get("iss") // RFC 9207
+  if (issuer !== null && issuer !== provider.issuer) throw new Error("Another provider has answered. Try again.")
   if (told.has("error")) throw new Error(`${provider.name} refused: ${told.get("error_description") ?? told.get("error")}.`)
   const token = await redeem(told.get("code"), begun.verifier)
-  const claims = new TextDecoder().decode(
-    Uint8Array.from(atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/")), (byte) => byte.charCodeAt(0)),
-  )
-  if (JSON.parse(claims).nonce !== begun.nonce) throw new Error("The token is of another sign-on. Try again.")
-  api.keep({ key: "", user: "", token })
+  const { nonce, sub } = claimsOf(token)
+  if (nonce !== begun.nonce) throw new Error("The token is of another sign-on. Try again.")
+  if (sub !== api.session.subject) api.forget() // drafts and all
+  api.keep({ key: "", user: "", token, subject: sub })
 }
 
-/** The ID token for a code. The server checks it with each request. */
+/** What a token says. The server checks it with each request. */
+function claimsOf(token) {
+  try {
+    const bytes = atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/"))
+    return { ...JSON.parse(new TextDecoder().decode(Uint8Array.from(bytes, (byte) => byte.charCodeAt(0)))) }
+  } catch {
+    throw new Error(`${provider.name} gave no ID token.`)
+  }
+}
+
+/** The ID token for a code. */
 async function redeem(code, verifier) {
   let answer
   try {
@@ -73,6 +85,7 @@ async function redeem(code, verifier) {
   } catch {
     throw new Error(`${provider.name} does not answer this page. It may have to be told of its address.`)
   }
-  if (!answer.id_token) throw new Error(`${provider.name} refused: ${answer.error_description ?? answer.error}.`)
-  return answer.id_token
+  const why = answer?.error_description ?? answer?.error
+  if (why) throw new Error(`${provider.name} refused: ${why}.`)
+  return answer?.id_token
 }
