@@ -36,6 +36,7 @@ pytest_plugins = [
     "tests.support.openai_clients",
     "tests.support.postgres",
     "tests.support.served",
+    "tests.support.sign_on",
 ]
 
 
