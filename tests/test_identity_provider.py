@@ -265,6 +265,22 @@ def test_a_thread_that_must_not_wait_does_not(ask: Ask, provider: IdentityProvid
     assert eventually(lambda: ask(provider.token()).status == 200)
 
 
+def test_without_a_free_thread_the_provider_counts_as_away(
+    ask: Ask,
+    provider: IdentityProvider,
+    waiting: MonotonicClock,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ours.threading.Thread, "start", fail)
+        assert_problem(ask(provider.token()), 503, "sign-on-unavailable")
+    waiting.move(5)
+    assert ask(provider.token()).status == 200
+
+
 class Trickle:
     """A provider that sends the beginning of an answer, and then a byte now and then for ever."""
 

@@ -124,10 +124,16 @@ class Provider:
             return found, None
         with self._beginning:
             if self._look is None and now >= self._again_at:
-                self._look = Look()
-                arguments = (self._look,)
-                threading.Thread(target=self._fetch, args=arguments, daemon=True).start()
+                self._begin()
             return found, self._look
+
+    def _begin(self) -> None:
+        self._look = look = Look()
+        try:
+            threading.Thread(target=self._fetch, args=(look,), daemon=True).start()
+        except RuntimeError as error:  # there is no thread to be had
+            self._fail(error)
+            self._end(look)
 
     @contextmanager
     def _place_to_wait(self) -> Iterator[None]:
@@ -144,13 +150,19 @@ class Provider:
             self._fetched_at = time.monotonic()
             self._has_failed = False
         except Exception as error:  # whatever another party may send
-            self._has_failed = True
-            log.warning("OIDC_ISSUER does not give its keys: %s", words_of(error))
+            self._fail(error)
         finally:
-            pause = AGAIN_WITHOUT_KEYS_SECONDS if self._known is None else AGAIN_SECONDS
-            self._again_at = time.monotonic() + pause
-            self._look = None
-            look.ended.set()
+            self._end(look)
+
+    def _fail(self, error: Exception) -> None:
+        self._has_failed = True
+        log.warning("OIDC_ISSUER does not give its keys: %s", words_of(error))
+
+    def _end(self, look: Look) -> None:
+        pause = AGAIN_WITHOUT_KEYS_SECONDS if self._known is None else AGAIN_SECONDS
+        self._again_at = time.monotonic() + pause
+        self._look = None
+        look.ended.set()
 
     def _unavailable(self) -> Problem:
         return Problem(
