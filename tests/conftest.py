@@ -1,6 +1,7 @@
 """Fixtures for all tests: a new database file for each test, callers, and clients."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from functools import cache
 from math import inf
@@ -172,3 +173,5 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Package
 
 
 os.environ.pop("AWS_LAMBDA_FUNCTION_NAME", None)
+# A job in the background ignores it, and so would the servers that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -288,7 +288,8 @@ def test_projects_are_paged_and_say_when_they_were_active(
     create(api, "0" * 8 + project[8:])
     seen: list[dict[str, Any]] = []
     answer = api.get("/api/v1/projects", limit=2)
-    assert list(answer.json) == ["projects", "has_more"]
+    assert list(answer.json) == ["projects", "has_more", "project_id"]
+    assert answer.json["project_id"] is None  # the key opens all
     while answer.json["has_more"]:
         assert len(answer.json["projects"]) == 2
         seen += answer.json["projects"]
