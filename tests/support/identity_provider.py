@@ -18,7 +18,9 @@ from handlers.http import identity_provider as ours
 from .processes import PATIENCE
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # it uses a module that its library is about to move
+    import authlib.deprecate  # noqa: F401 - which lets its warnings be shown always
+
+    warnings.simplefilter("ignore")  # the provider uses a module that is about to move
     import flask
     import oidc_provider_mock
     from authlib.jose import RSAKey
