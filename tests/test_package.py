@@ -40,7 +40,7 @@ TEMPLATES = [
     ("postgres", "per-function.json"),
 ]
 UNWANTED = re.compile(
-    r"(^|/)(tests?|__pycache__|\.\w+|botocore|boto3|pytest|vendor|deploy)/"
+    r"(^|/)(tests?|\.\w+|botocore|boto3|pytest|vendor|deploy)/"
     r"|\.(db|sqlite3?|zip)$"
     r"|^chalice/(?!(__init__|app)\.pyc$)"
 )
@@ -52,6 +52,13 @@ OWN = {"app.py"} | {
     for path in (ROOT / folder).rglob("*.*")
     if path.suffix in (".py", ".html", ".css", ".js", ".svg", ".json")
 }
+
+
+def caches_of(names: set[str]) -> set[str]:
+    """The bytecode that is beside our sources."""
+    modules = {Path(name) for name in names if name.endswith(".py")}
+    tag = sys.implementation.cache_tag
+    return {str(it.parent / "__pycache__" / f"{it.stem}.{tag}.pyc") for it in modules}
 
 
 @pytest.fixture
@@ -76,7 +83,7 @@ def test_the_zip_holds_the_app_and_what_requirements_name_and_nothing_else(
     }
     installed |= {"chalice/__init__.py", "chalice/app.py"}
     as_bytecode = {re.sub(r"\.py$", ".pyc", name) for name in installed}
-    assert set(prod.names) - as_bytecode == OWN
+    assert set(prod.names) - as_bytecode == OWN | caches_of(OWN)
 
 
 @pytest.mark.parametrize("stage", ["prod", "efs", "postgres"])
@@ -141,7 +148,8 @@ def test_stray_files_in_the_checkout_are_not_packaged(checkout: Path, tmp_path: 
         (checkout / stray).parent.mkdir(exist_ok=True)
         (checkout / stray).touch()
     names = make_package("prod", tmp_path / "build", checkout).names
-    assert {name for name in names if not name.startswith("chalice/")} == OWN
+    ours = {name for name in names if not name.startswith("chalice/")}
+    assert ours == OWN | caches_of(OWN)
 
 
 @pytest.mark.system

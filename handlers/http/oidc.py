@@ -30,11 +30,6 @@ class Refused(Exception):
     """A token is not good. `str(error)` says why, in a sentence."""
 
 
-def is_token(bearer: str) -> bool:
-    """Whether a bearer has to be the provider's. There is one, and the bearer is a JWT by form."""
-    return settings().oidc_issuer is not None and bearer.count(".") == 2
-
-
 def has_to_wait(bearer: str) -> bool:
     """Whether the provider has to be asked for a key before the token can be checked."""
     try:
