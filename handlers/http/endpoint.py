@@ -233,7 +233,9 @@ class Endpoint:
         if status in (204, 304):
             body = ""
         elif media_type == JSON and not reply.is_encoded:
-            body = self.response.dump_json(reply.body, by_alias=True, warnings=False).decode()
+            # The adapter's own methods take 1 µs more.
+            as_json = self.response.serializer.to_json
+            body = as_json(reply.body, by_alias=True, warnings=False).decode()
         else:
             body = reply.body
         headers = {"Content-Type": media_type, **reply.headers}
@@ -285,7 +287,7 @@ def endpoint(
 def _parse(adapter: TypeAdapter[Any], value: Any, *where: str) -> Any:
     """`value` as the adapter's type. Raises Problem 422 with `where` before each location."""
     try:
-        return adapter.validate_python(value)
+        return adapter.validator.validate_python(value)
     except ValidationError as error:
         raise invalid(error, value, *where) from None
 
