@@ -3,7 +3,7 @@
 Chalice writes the routes and their integrations into the API's swagger document. This module points
 each integration to its own function, a copy of `APIHandler` with the same zip. `ONLY_ROUTE` tells
 the function its route. (A function could import only its route's module. This would save 20 of the
-200 ms of a cold start, and give each function another entry point.)
+160 ms of a cold start, and give each function another entry point.)
 """
 
 from copy import deepcopy
