@@ -78,7 +78,9 @@ def _made(scope: Scope, place: Place) -> Place:
         owner = Scope(kept.project_id, kept.user_id)
         id = conversations.start(owner, kept.project_id).id
         return Place(id, messages.append(owner, id, kept.messages)[-1].id)
-    return place_behind(scope, kept.id)
+    id = messages.conversation_of(scope, kept.id)
+    conversations.lock(scope, id)  # else the answer may end between two looks at it
+    return _behind(scope, id, kept.id)
 
 
 def place_behind(scope: Scope, answer_id: str) -> Place:
@@ -89,7 +91,10 @@ def place_behind(scope: Scope, answer_id: str) -> Place:
     try:
         return Place(None, kept=kept_answers.find(scope, answer_id))
     except MessageNotFound:
-        conversation_id = messages.conversation_of(scope, answer_id)
+        return _behind(scope, messages.conversation_of(scope, answer_id), answer_id)
+
+
+def _behind(scope: Scope, conversation_id: str, answer_id: str) -> Place:
     return Place(conversation_id, find(scope, conversation_id, answer_id)[-1].id)
 
 
