@@ -40,6 +40,7 @@ def begin_again(scope: Scope, conversation_id: str, question_id: str) -> Begun:
 
     Raises ConversationNotFound, and Invalid if there is no such question.
     """
+    conversations.lock(scope, conversation_id)  # or the question may end between two looks at it
     try:
         role = messages.find(scope, conversation_id, question_id).role
     except MessageNotFound:
