@@ -90,7 +90,7 @@ _user = click.option(
 
 @command()
 @_user
-@project_option
+@project_option()
 def erase(user_id: str, project_id: str | None) -> None:
     """Remove all that is stored of a person, for good, and print a receipt as JSON.
 
@@ -115,7 +115,7 @@ def erase(user_id: str, project_id: str | None) -> None:
 
 @command()
 @_user
-@project_option
+@project_option()
 @click.argument("file", type=click.File("w", encoding="utf-8", lazy=True))
 def export_user(user_id: str, project_id: str | None, file: IO[str]) -> None:
     """Write all that is stored of a person into FILE, a JSON object a line. `-` prints it.

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .clock import new_id, now, plus
+from .clock import DAY_SECONDS, new_id, now, plus
 from .credentials import LastUse, digest_of, new_secret
 from .engine.database import query, transaction, transaction_time
 from .engine.prepared import insertion, prepared
@@ -10,7 +10,6 @@ from .errors import KeyNotFound
 from .models import API_KEY_COLUMNS, ApiKey, ApiKeyRow
 
 PREFIX = "confab_"  # lets secret scanners and people recognise a key
-DAY_SECONDS = 86_400
 
 
 @transaction

@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
+DAY_SECONDS = 86_400
 BEFORE_ALL_IDS = "/"  # less than any id
 AFTER_ALL_IDS = "g"  # greater than any id
 

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -76,13 +76,11 @@ def readable(context: click.Context, parameter: click.Parameter, text: str | Non
     return text
 
 
-project_option = click.option(
-    "--project",
-    "project_id",
-    metavar="ID",
-    callback=readable,
-    help="Only what is in this project.  [default: all projects]",
-)
+def project_option(
+    about: str = "Only what is in this project.  [default: all projects]",
+) -> Callable[[Any], Any]:
+    """The option --project, which a command has as `project_id`."""
+    return click.option("--project", "project_id", metavar="ID", callback=readable, help=about)
 
 
 def bar(label: str, length: int) -> AbstractContextManager[Any]:

@@ -3,16 +3,12 @@
 import click
 
 from . import api_keys, user_tokens
-from .command_line import command, opened, readable, table
+from .command_line import command, opened, project_option, readable, table
 
 
 @command()
-@click.option(
-    "--project",
-    "project_id",
-    metavar="ID",
-    callback=readable,
-    help="The one project that the key opens, as the API shows its id.  [default: all projects]",
+@project_option(
+    "The one project that the key opens, as the API shows its id.  [default: all projects]"
 )
 @click.option("--name", callback=readable, help="Whom the key is for. list-keys shows it.")
 @click.option("--read-only", "is_read_only", is_flag=True, help="It changes nothing.")
@@ -34,10 +30,10 @@ def create_key(
     with opened():
         plain, row = api_keys.make(project_id, name, is_read_only, days)
     click.echo(plain)
-    opens = f"project {project_id}" if project_id else "all projects"
     limits = [" to read"] * is_read_only + [f", until {row.expires_at}"] * (days is not None)
     click.echo(
-        f"Key {row.id} opens {opens}{''.join(limits)}. Keep it: it is not shown again.", err=True
+        f"Key {row.id} opens {_what(project_id)}{''.join(limits)}. Keep it: it is not shown again.",
+        err=True,
     )
     click.echo("Send it with each request as X-API-Key.", err=True)
 
@@ -75,6 +71,10 @@ def revoke_key(id: str) -> None:
     click.echo(f"Key {id} is revoked.")
 
 
+def _what(project_id: str | None) -> str:
+    return f"project {project_id}" if project_id else "all projects"
+
+
 def _hour(used_at: str | None) -> str:
     """It is known to the hour when something was used."""
     return used_at[:13].replace("T", " ") + "h" if used_at else ""
@@ -82,17 +82,11 @@ def _hour(used_at: str | None) -> str:
 
 @command()
 @click.option("--user", "user_id", metavar="ID", required=True, callback=readable, help="Whose.")
-@click.option(
-    "--project",
-    "project_id",
-    metavar="ID",
-    callback=readable,
-    help="The one project that the token opens.  [default: all projects]",
-)
+@project_option("The one project that the token opens.  [default: all projects]")
 @click.option(
     "--expires",
     "seconds",
-    type=click.IntRange(1, 2_592_000),
+    type=click.IntRange(1, user_tokens.MAX_SECONDS),
     default=3600,
     show_default=True,
     metavar="SECONDS",
@@ -107,11 +101,8 @@ def create_token(user_id: str, project_id: str | None, seconds: int) -> None:
     with opened():
         made = user_tokens.make(user_id, project_id, seconds)
     click.echo(made.plain)
-    opens = f"project {project_id}" if project_id else "all projects"
-    click.echo(
-        f"Token {made.row.id} opens what is {user_id}'s in {opens}, until {made.row.expires_at}.",
-        err=True,
-    )
+    what = f"what is {user_id}'s in {_what(project_id)}"
+    click.echo(f"Token {made.row.id} opens {what}, until {made.row.expires_at}.", err=True)
     click.echo("Send it with each request as Authorization: Bearer.", err=True)
 
 

@@ -24,13 +24,7 @@ from .transfer.report import Report
 
 @command("import")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH…")
-@click.option(
-    "--project",
-    "project_id",
-    metavar="ID",
-    callback=readable,
-    help="The project that gets the conversations.  [default: the file's, or the nil UUID]",
-)
+@project_option("The project that gets the conversations.  [default: the file's, or the nil UUID]")
 @click.option(
     "--user",
     "user_id",
@@ -106,7 +100,7 @@ def import_(
     show_default=True,
     help="The active branch alone is all that openai, finetune and markdown can have.",
 )
-@project_option
+@project_option()
 @click.option("--user", "user_id", metavar="ID", callback=readable, help="Only this user's.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 def export(

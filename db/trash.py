@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from peewee import IntegrityError, Tuple, fn
 
 from . import conversations, projects, search_index, streams, tags, tombstones, transcripts
-from .clock import ago, first_id_at, plus, time_of
+from .clock import DAY_SECONDS, ago, first_id_at, plus, time_of
 from .engine.chores import Chore
 from .engine.database import database, query, transaction, transaction_time
 from .engine.notices import notify
@@ -33,7 +33,6 @@ from .scope import EVERYTHING, Scope
 from .settings import settings
 from .transcripts import Transcript
 
-SECONDS_A_DAY = 86_400
 # A tombstone stays so long after the trash would have been emptied. A reader of the feed who was
 # away for longer begins anew.
 TOMBSTONE_DAYS = 30
@@ -71,16 +70,16 @@ class Receipt(NamedTuple):
 
 def forgotten_before() -> str:
     """The time before which what was deleted may have no tombstone any more."""
-    return ago((settings().trash_days + TOMBSTONE_DAYS) * SECONDS_A_DAY)
+    return ago((settings().trash_days + TOMBSTONE_DAYS) * DAY_SECONDS)
 
 
 def _expired_before() -> str:
     """The time before which what was deleted is to be purged."""
-    return ago(settings().trash_days * SECONDS_A_DAY)
+    return ago(settings().trash_days * DAY_SECONDS)
 
 
 def _retention_seconds() -> float:
-    return (settings().retention_days or 0) * SECONDS_A_DAY
+    return (settings().retention_days or 0) * DAY_SECONDS
 
 
 @query
@@ -103,7 +102,7 @@ _AFTER_ALL_TIMES = "~"  # greater than any time
 
 def _discarded(row: tuple[Any, ...]) -> Discarded:
     *columns, deleted_at = row
-    purge_at = plus(deleted_at, settings().trash_days * SECONDS_A_DAY)
+    purge_at = plus(deleted_at, settings().trash_days * DAY_SECONDS)
     return Discarded(ConversationRow.decoded(columns), deleted_at, purge_at)
 
 

@@ -15,6 +15,7 @@ from .errors import KeyNotFound
 from .models import USER_TOKEN_COLUMNS, ApiKey, UserToken, UserTokenRow
 
 PREFIX = "confab_user_"
+MAX_SECONDS = 2_592_000  # for which one is good at most: 30 days
 SWEEP_ROWS = 20  # expired ones that each new token takes away
 
 

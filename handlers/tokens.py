@@ -15,7 +15,6 @@ from .http.types import Key, Strict, Timestamp, UserId
 routes = Blueprint(__name__)
 
 TOKENS = "/api/v1/tokens"
-MAX_SECONDS = 2_592_000  # 30 days
 
 
 class TokenCreate(Strict):
@@ -24,7 +23,9 @@ class TokenCreate(Strict):
         Key | None,
         Field(description="Where it is good. Default: where the key is, which may be everywhere."),
     ] = None
-    expires_in: Annotated[int, Field(ge=1, le=MAX_SECONDS, description="Seconds.")] = 3600
+    expires_in: Annotated[int, Field(ge=1, le=user_tokens.MAX_SECONDS, description="Seconds.")] = (
+        3600
+    )
 
 
 @dataclass(slots=True)
