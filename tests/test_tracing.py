@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -186,19 +187,29 @@ def test_a_call_of_a_model_is_a_part_of_its_request(chat: Chat, told: Spans, mod
     assert asked.headers["traceparent"] == f"00-{TRACE}-{call.span_id}-01"
 
 
-def test_a_live_answer_is_a_part_of_the_request_that_began_it(
-    told: Spans, model: ModelServer, port: int
-):
-    model.script = script = Stepwise("Hel", "lo")
+@contextmanager
+def chatting(port: int) -> Iterator[tuple[Api, str, Live]]:
+    """A chat whose answer comes live: a client, the conversation's path, and the response.
+
+    At its end no thread is left.
+    """
     with open_api(port) as api:
         path = api.post(CONVERSATIONS, {"project_id": PROJECT}).headers["location"]
         body = {"conversation_id": path.rpartition("/")[2], "content": "Hi"}
         with Live(port, "POST", "/api/v1/chat", body, Accept="text/event-stream") as live:
-            script.step()
-            api.get(CONVERSATIONS)
-            script.finish()
-            live.end()
+            yield api, path, live
         assert eventually(lambda: threads_aside() == 0)
+
+
+def test_a_live_answer_is_a_part_of_the_request_that_began_it(
+    told: Spans, model: ModelServer, port: int
+):
+    model.script = script = Stepwise("Hel", "lo")
+    with chatting(port) as (api, _, live):
+        script.step()
+        api.get(CONVERSATIONS)
+        script.finish()
+        live.end()
     spans = told()
     request, call = (named(spans, name) for name in ("POST /api/v1/chat", "chat gpt-4o-mini"))
     assert (call.trace_id, call.parent_id) == (request.trace_id, request.span_id)
@@ -252,16 +263,12 @@ def test_a_model_that_fails_is_an_error_with_its_kind(
 
 def test_an_answer_that_somebody_stops_is_no_error(told: Spans, model: ModelServer, port: int):
     model.script = script = Stepwise("Hel", "lo")
-    with open_api(port) as api:
-        path = api.post(CONVERSATIONS, {"project_id": PROJECT}).headers["location"]
-        body = {"conversation_id": path.rpartition("/")[2], "content": "Hi"}
-        with Live(port, "POST", "/api/v1/chat", body, Accept="text/event-stream") as live:
-            script.step()
-            live.wait_for_body(lambda body: b"Hel" in body)
-            assert api.post(f"{path}/stop").status == 204
-            live.end()
-        assert eventually(lambda: threads_aside() == 0)
-        script.finish()
+    with chatting(port) as (api, path, live):
+        script.step()
+        live.wait_for_body(lambda body: b"Hel" in body)
+        assert api.post(f"{path}/stop").status == 204
+        live.end()
+    script.finish()
     assert not named(told(), "chat gpt-4o-mini").is_error
 
 
