@@ -138,4 +138,4 @@ def section(found: list[Compared]) -> Section:
 def _row(each: Compared) -> list[str]:
     if not each.other:
         return [each.name, f"{each.ours:.1f}", "–", "–"]
-    return [each.name, f"{each.ours:,.0f}", f"{each.other:,.0f}", f"**{each.ratio:.2f}**"]
+    return each.row()

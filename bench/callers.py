@@ -217,9 +217,6 @@ def section(found: list[Compared]) -> Section:
         "connections of `chalice local`, in turns, and the cold start in AWS's runtime client. All "
         "callers are one user of a file with 200 conversations and what the rounds create.",
         ["measure", "ours", "earlier code", "ratio"],
-        [
-            [each.name, f"{each.ours:,.1f}", f"{each.other:,.1f}", f"**{each.ratio:.2f}**"]
-            for each in found
-        ],
+        [each.row(digits=1) for each in found],
         {f"callers: {each.name}": each.ratio for each in found},
     )

@@ -29,6 +29,11 @@ class Compared(NamedTuple):
     def ratio(self) -> float:
         return median(ours / other for ours, other in self.pairs)
 
+    def row(self, digits: int = 0) -> list[str]:
+        """The name, both values and their ratio, for a table."""
+        values = (f"{value:,.{digits}f}" for value in (self.ours, self.other))
+        return [self.name, *values, f"**{self.ratio:.2f}**"]
+
 
 def microseconds(call: Call, times: int) -> list[float]:
     """How long each of that many calls took."""

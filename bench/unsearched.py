@@ -98,9 +98,6 @@ def section(found: list[Compared]) -> Section:
         "texts are those of the searches, about 190 characters each, and the index follows "
         "meanwhile.",
         ["measure", "ours", "earlier code", "ratio"],
-        [
-            [each.name, f"{each.ours:,.0f}", f"{each.other:,.0f}", f"**{each.ratio:.2f}**"]
-            for each in found
-        ],
+        [each.row() for each in found],
         {f"unsearched: {each.name}": each.ratio for each in found},
     )
