@@ -94,10 +94,10 @@ _user = click.option(
 def erase(user_id: str, project_id: str | None) -> None:
     """Remove all that is stored of a person, for good, and print a receipt as JSON.
 
-    That is conversations, also those in the trash, with messages and events, and stored answers.
-    What a legal hold keeps stays: the receipt names it, and the exit status is 1. To keep a copy,
-    run export-user first. At the end the SQLite file is written anew (VACUUM), which keeps writers
-    waiting for about ten seconds a gigabyte.
+    That is conversations, also those in the trash, with messages and events, stored answers, and
+    tokens. What a legal hold keeps stays: the receipt names it, and the exit status is 1. To keep a
+    copy, run export-user first. At the end the SQLite file is written anew (VACUUM), which keeps
+    writers waiting for about ten seconds a gigabyte.
     """
     if sys.stdin.isatty():
         click.confirm(f"Erase all of {user_id}?", abort=True, err=True)
