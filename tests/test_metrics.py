@@ -5,7 +5,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app import app
 from db import api_keys, conversations, messages, trash, user_tokens
-from db.engine.connect import Store
 from db.engine.database import database
 from db.messages import Draft
 from db.scope import EVERYTHING
@@ -63,8 +62,8 @@ def test_latencies_are_a_histogram(api: Api):
     assert found["confab_request_seconds_sum"][labels(route="/health")] > 0
 
 
-@pytest.mark.usefixtures("either_store")
-def test_the_store_is_measured(either_store: Store):
+@pytest.mark.usefixtures("no_chores", "either_store")
+def test_the_store_is_measured():
     plain, _ = api_keys.make()
     id = conversations.start(EVERYTHING, PROJECT).id
     messages.append(EVERYTHING, id, [Draft("assistant", "So", "in_progress")])
