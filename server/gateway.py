@@ -14,7 +14,7 @@ from handlers.http.caller import has_to_wait
 from handlers.http.endpoint import NEWS, OUTSIDE
 from handlers.http.headers import REQUEST_ID
 from handlers.http.logs import log
-from handlers.http.middleware import failure
+from handlers.http.middleware import Note, failure, notes_to_come
 from handlers.http.problems import UNKNOWN_PATH, Kind, Problem
 from handlers.http.waiting import Parking, Wait, parking
 
@@ -120,6 +120,15 @@ class Gateway:
         except Exception as error:
             return self.failed(request, error)
 
+    def respond_unnoted(self, request: GatewayRequest) -> tuple[GatewayResponse, list[Note]]:
+        """The response, and the notes to be called with the status of what is sent, if any."""
+        notes: list[Note] = []
+        token = notes_to_come.set(notes)
+        try:
+            return self.respond(request), notes
+        finally:
+            notes_to_come.reset(token)
+
     def answer(self, request: GatewayRequest) -> GatewayResponse:
         method, target, headers, body = request
         route = self._route(target)
@@ -157,7 +166,7 @@ class Gateway:
             headers = [pair for pair in kept.headers if pair[0] != "Content-Length"]
             headers.append(("Content-Length", str(len(content))))
             response = GatewayResponse(kept.status, headers, content)
-        wait.log(response.status)
+        wait.note(response.status)
         return response
 
     def _next_piece(
@@ -175,13 +184,13 @@ class Gateway:
         if content is None:
             return None
         if is_last := parked.wait.has_ended():
-            parked.wait.log(parked.response.status)
+            parked.wait.note(parked.response.status)
         return Piece(parked, content, is_last)
 
     @staticmethod
     def give_up(parked: Parked) -> GatewayResponse | Piece:
         """The response to a request that waits no longer, or the end of one that is live."""
-        parked.wait.log(parked.response.status)
+        parked.wait.note(parked.response.status)
         if parked.wait.is_live:
             return Piece(parked, b"", is_last=True, is_cut=not parked.wait.ends_with_server)
         return parked.response
@@ -215,7 +224,7 @@ class Gateway:
         finally:
             parking.reset(token)
         if place.wait is not None:
-            place.wait.log(response["statusCode"])
+            place.wait.note(response["statusCode"])
         return response
 
 

@@ -12,6 +12,7 @@ from db.engine.database import WouldWait, database, release
 from db.engine.group_commit import Group
 from db.errors import Unavailable
 from handlers.http.metrics import note_commit
+from handlers.http.middleware import Note
 
 from .connection import Connection
 from .gateway import Gateway, GatewayResponse
@@ -86,9 +87,12 @@ class Writes:
     def _answer_in(self, group: Group, connections: list[Connection]) -> list[Answered]:
         answered: list[Answered] = []
         dependent: list[Answered] = []  # on the commit
+        notes: dict[Connection, list[Note]] = {}
         try:
             for connection in connections:
-                response, wrote = group.run(partial(self._response, connection))
+                (response, notes[connection]), wrote = group.run(
+                    partial(self._response, connection)
+                )
                 (dependent if wrote else answered).append((connection, response))
             if dependent:
                 group.commit()
@@ -99,15 +103,19 @@ class Writes:
             dependent = self._failed(dependent, error)
         finally:
             group.end()
-        return answered + dependent
+        answered += dependent
+        for connection, response in answered:
+            for note in notes[connection]:
+                note(response.status)
+        return answered
 
-    def _response(self, connection: Connection) -> GatewayResponse:
+    def _response(self, connection: Connection) -> tuple[GatewayResponse, list[Note]]:
         assert connection.request is not None  # noqa: S101 - that is why it is among them
         try:
-            return self._gateway.respond(connection.request)
+            return self._gateway.respond_unnoted(connection.request)
         except WouldWait as lock:
             ((_, response),) = self._failed([(connection, None)], Unavailable(str(lock.__cause__)))
-            return response
+            return response, []
 
     def _failed(
         self, answers: Iterable[tuple[Connection, GatewayResponse | None]], error: Exception

@@ -3,9 +3,11 @@
 import json
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from io import StringIO
 from typing import Any
 
 import pytest
@@ -20,6 +22,8 @@ from db.engine.sqlite import SqliteStore
 from db.errors import ConversationNotFound, StalePrecondition, Unavailable
 from db.messages import Draft
 from db.scope import EVERYTHING
+from handlers.http import metrics
+from handlers.http.logs import log
 from server.gateway import Gateway, GatewayRequest, GatewayResponse
 from server.writes import Writes
 
@@ -286,6 +290,31 @@ def test_if_the_commit_fails_all_writers_get_a_503_and_nothing_is_stored(
     assert dump() == before
     (again,) = batch.send(create("lost", idempotency_key="k"))
     assert (again.status, "idempotent-replayed" in again.headers) == (201, False)
+
+
+def test_what_is_noted_of_a_request_is_what_its_client_was_told(
+    batch: Batch, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(log.handlers[0], "stream", lines := StringIO())
+    noted = Counter(metrics.requests)
+
+    def full(group: Group) -> None:
+        assert lines.getvalue() == ""  # it could say what does not happen
+        group.end()
+        raise Unavailable("database or disk is full")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(Group, "commit", full)
+        answers = batch.send(create("lost"), post(CONVERSATIONS, {}))
+    answers += batch.send(create("stored"))
+    assert [answer.status for answer in answers] == [503, 422, 201]
+    logged = [json.loads(line) for line in lines.getvalue().splitlines()]
+    assert {line["request_id"]: line["status"] for line in logged if "status" in line} == {
+        answer.headers["x-request-id"]: answer.status for answer in answers
+    }
+    assert Counter(metrics.requests) - noted == {
+        ("POST", CONVERSATIONS, status): 1 for status in (503, 422, 201)
+    }
 
 
 def test_a_full_disk_rolls_the_batch_back_and_later_writes_succeed(

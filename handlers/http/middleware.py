@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
 CORS_HEADERS = CORS.get_access_control_headers()
 MAX_RESPONSE_BYTES = 6_000_000  # Lambda's limit. Beyond it API Gateway answers a bare 502
 
+Note = Callable[[int], None]  # notes a request, which was answered with that status
+# Set while a server answers requests whose commit is still to come, and may fail. It calls their
+# notes afterwards.
+notes_to_come: ContextVar[list[Note] | None] = ContextVar("notes_to_come", default=None)
+
 
 def serve(request: Request, get_response: Callable[[Request], Response]) -> Response:
     """Chalice's middleware for all routes."""
@@ -52,12 +58,14 @@ def serve(request: Request, get_response: Callable[[Request], Response]) -> Resp
         if not keeps_connection.get():
             release()
     response = _finished(request, response, request_id)
-    log = partial(_note, request_id, request.method, request.path, started, span)
-    place = parking.get()
+    note = partial(_note, request_id, request.method, request.path, started, span)
+    place, to_come = parking.get(), notes_to_come.get()
     if place is not None and place.wait is not None:
-        place.wait.log = log
+        place.wait.note = note
+    elif to_come is not None:
+        to_come.append(note)
     else:
-        log(response.status_code)
+        note(response.status_code)
     return response
 
 

@@ -56,8 +56,8 @@ class Wait(ABC):
         self.version = 0  # of the topic at the last look
         self.until = self.deadline = time.monotonic() + seconds  # then it looks, if not before
         self._sign_due_at = time.monotonic() + SIGN_OF_LIFE_SECONDS
-        # Writes the request's line into the log, when it is answered with that status.
-        self.log: Callable[[int], None] = lambda status: None
+        # Notes the request, when it is answered with that status.
+        self.note: Callable[[int], None] = lambda status: None
 
     @property
     @abstractmethod
