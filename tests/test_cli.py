@@ -164,6 +164,7 @@ def facts() -> dict[str, str]:
     return found
 
 
+@pytest.mark.usefixtures("no_chores")
 def test_status_prints_the_database_and_its_counts(store: SqliteStore):
     for _ in range(2):
         id = conversations.start(EVERYTHING, "p").id

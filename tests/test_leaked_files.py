@@ -155,6 +155,7 @@ def test_a_password_in_a_url_is_shown_nowhere(
     no_password_in(printed.out + printed.err + caplog.text)
 
 
+@pytest.mark.usefixtures("no_chores")  # what is in the index is not read again
 @pytest.mark.parametrize("command", ["copy", "export", "index", "export-user"])
 def test_a_command_that_cannot_read_a_text_does_not_show_it(command: str, tmp_path: Path):
     make_world()

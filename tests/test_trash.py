@@ -335,6 +335,7 @@ def test_a_slow_sweep_starts_no_other_one(id: str, monkeypatch: pytest.MonkeyPat
         )  # as if it had taken more than a second
         return True
 
+    monkeypatch.setattr("db.engine.database.after_write", [trash.sweep_if_due])
     monkeypatch.setattr(trash.sweep_if_due, "_work", slow)
     monkeypatch.setattr(trash.sweep_if_due, "due_at", 0)
     conversations.start(EVERYTHING, PROJECT)
