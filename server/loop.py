@@ -113,6 +113,7 @@ class Loop:
                 self._turn(POLL_SECONDS)
         finally:
             unlisten(self._followers.hear)
+            release()
             switch.end()
 
     def close(self) -> None:

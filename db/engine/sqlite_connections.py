@@ -55,6 +55,11 @@ class Connection(sqlite3.Connection):
         """Let SQLite wait for its lock until then, a moment of `time.monotonic`."""
         self.wait_for(max(0, int((deadline - time.monotonic()) * 1000)))
 
+    def __del__(self) -> None:
+        # A thread that ends leaves its connection behind. Python 3.13 warns of one that is open.
+        with suppress(sqlite3.Error):  # it could not be opened
+            self.close()
+
 
 class SqliteConnections(SqliteDatabase):
     def __init__(

@@ -16,17 +16,18 @@ Ask = Callable[..., Answer]
 
 
 class MonotonicClock:
-    """The seconds that `identity_provider` sees, which a test moves."""
+    """The seconds that `identity_provider` sees. They stand still until a test moves them."""
 
-    ahead = 0.0
+    def __init__(self) -> None:
+        self._now = time.monotonic()
 
     def monotonic(self) -> float:
-        return time.monotonic() + self.ahead
+        return self._now
 
     def move(self, seconds: float) -> None:
         """Let time pass. What is looked for meanwhile is found before."""
         assert eventually(lambda: ours.provider()._look is None)
-        self.ahead += seconds
+        self._now += seconds
 
 
 @pytest.fixture
