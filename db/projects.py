@@ -24,7 +24,7 @@ class Project(NamedTuple):
 
 
 class ProjectSlice(NamedTuple):
-    """Projects by their ids, and whether there are more behind them."""
+    """Projects by their ids, as the database sorts them, and whether there are more."""
 
     rows: list[Project]
     has_more: bool

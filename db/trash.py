@@ -97,7 +97,7 @@ def page_for(
     return DiscardedSlice([_discarded(row) for row in found[:limit]], len(found) > limit)
 
 
-_AFTER_ALL_TIMES = "~"  # greater than any time
+_AFTER_ALL_TIMES = "9999"  # greater than any time, however the database sorts
 
 
 def _discarded(row: tuple[Any, ...]) -> Discarded:

@@ -26,6 +26,7 @@ from db.upkeep import schema
 
 from .support.clients import Api, InProcess, assert_problem
 from .support.clock import Clock
+from .support.postgres import LOCALE
 from .support.postgres import Server as PostgresServer
 from .support.threads import at_once
 from .support.world import PROJECT
@@ -69,6 +70,12 @@ def in_another_thread(verb: Callable[[], Any]) -> Any:
 
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(run).result()
+
+
+@pytest.mark.system
+def test_the_tests_sort_as_most_servers_do(store: PostgresStore):
+    query = "SELECT datcollate FROM pg_database WHERE datname = current_database()"
+    assert store.execute_sql(query).fetchall() == [(LOCALE,)]
 
 
 # The URL

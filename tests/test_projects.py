@@ -316,8 +316,10 @@ def test_a_project_is_gone_with_its_last_conversation(anyone: Caller):
 def test_both_engines_list_the_same_projects(anyone: Caller):
     for name in ("b", "A", "a", "ä"):
         start("alice", project=name)
-    assert listed(anyone) == listed(Caller(Scope(None, "alice"))) == ["A", "a", "b", "ä"]
-    assert listed(anyone, limit=2) == ["A", "a"]
+    found = listed(anyone)
+    assert found == listed(Caller(Scope(None, "alice")))
+    assert sorted(found) == ["A", "a", "b", "ä"]  # a database server may sort by a locale
+    assert listed(anyone, limit=2) == found[:2]
 
 
 @pytest.mark.parametrize(
