@@ -199,9 +199,11 @@ def append_beside(scope: Scope, conversation_id: str, message_id: str, draft: Dr
 
     Raises as `append_once` does, and MessageNotFound.
     """
-    conversation = conversations.lock(scope, conversation_id)
+    conversations.lock(scope, conversation_id)
     row = _stored(conversation_id, message_id)
     if row.client_id is not None:
+        streams.stop(scope, conversation_id, message_id)  # its pieces go with its events
+        conversation = conversations.lock(scope, conversation_id)
         version = conversation.version + 1
         conversations.advance(conversation, version, conversation.last_message_id)
         client_ids.give_up(conversation_id, row.client_id)
@@ -500,8 +502,8 @@ def _id_from(conversation_id: str, position: int) -> str:
 
 @prepared
 def _forget_client_id(conversation_id: Any, position: Any, revision: Any) -> Any:
-    """A message without its client id."""
-    return Message.update(client_id=None, revision=revision).where(
+    """A message without its client id. Followers are told of it anew, as a whole."""
+    return Message.update(client_id=None, revision=revision, streamed_from=None).where(
         Message.conversation_id == conversation_id, Message.position == position
     )
 

@@ -22,6 +22,7 @@ from handlers.llm import turns
 from .support.clients import Answer, Api, assert_problem
 from .support.clock import Clock
 from .support.model_server import ModelServer
+from .support.readers import Reader
 from .support.ui_messages import parts_of, text_in, ui
 from .support.world import OTHER_PROJECT, PROJECT
 
@@ -473,6 +474,26 @@ def test_followers_hear_that_an_edited_message_has_lost_its_name(
         ("One", None),
         ("Eins", "1"),
     ]
+
+
+@pytest.mark.parametrize("status", ["completed", "in_progress"])
+def test_followers_have_the_whole_text_of_an_edited_message_that_streamed(
+    submit: Submit, api: Api, status: str
+):
+    made = api.post("/api/v1/conversations", {"project_id": PROJECT, "key": "c"}).json
+    path = f"/api/v1/conversations/{made['id']}"
+    draft = {"role": "user", "content": "O", "status": "in_progress", "client_id": "1"}
+    opened = api.post(f"{path}/messages", draft).json
+    piece = {"offset": 1, "delta": "ne", "status": status}
+    api.post(f"{path}/messages/{opened['id']}/append", piece)
+    submit("c", ui("1", "Eins"), messageId="1")
+    stored = {
+        row["id"]: (row["content"], row["status"]) for row in rows_of(api, made["id"], branch="all")
+    }
+    assert stored[opened["id"]] == ("One", "completed" if status == "completed" else "incomplete")
+    reader = Reader()
+    reader.receive(api.get(f"{path}/events").body)
+    assert reader.texts == stored
 
 
 def test_regenerate_writes_another_answer_beside_the_old_one(

@@ -21,7 +21,7 @@ from db.__main__ import cli
 from db.engine.connect import Store
 from db.engine.database import database
 from db.engine.sqlite import SqliteStore
-from db.errors import Unavailable
+from db.errors import StreamFinished, Unavailable
 from db.lists import ACTIVITY, newest
 from db.messages import Draft
 from db.models import Imported, Message
@@ -37,6 +37,7 @@ from db.transfer.storing import Outcome
 from db.transfer.storing_beside import Storer
 from db.upkeep import schema
 
+from .support.clients import Api
 from .support.exports import (
     SECONDS,
     bring_in,
@@ -48,7 +49,9 @@ from .support.exports import (
     tree_of,
     write,
 )
+from .support.readers import Reader
 from .support.world import PROJECT, dump
+from .support.writer import Writer
 
 ROOT = Path(__file__).parent.parent
 NIL = "00000000-0000-0000-0000-000000000000"
@@ -291,6 +294,38 @@ def test_messages_that_were_deleted_come_back_in_their_places(file: Path, gone: 
     }
     messages.append(EVERYTHING, id, [Draft("user", "e")])
     assert tree_of("Planning")[-2] == ("user", "e", "d")
+
+
+def test_what_streamed_here_is_whole_if_what_stood_before_it_comes_back(
+    store: SqliteStore, api: Api
+):
+    id = conversations.start(EVERYTHING, PROJECT).id
+    path = f"/api/v1/conversations/{id}"
+    questions = []
+    for _ in range(2):
+        questions += messages.append(EVERYTHING, id, [Draft("user", "Hi")])
+        writer = Writer(id, "O")
+        writer.append("ne")
+        if len(questions) == 1:
+            ended = writer
+            ended.append("", "completed")
+    exported = Path(store.place).with_suffix(".jsonl")
+    jsonl(store)
+    for question in questions:
+        messages.remove(EVERYTHING, id, question.id)
+    follower, late = Reader(), Reader()
+    follower.receive(api.get(f"{path}/events").body)
+    writer.append(" and two")
+    assert bring_in(exported, restore=True).messages == 2
+    expected = {question.id: ("Hi", "completed") for question in questions}
+    expected |= {ended.id: ("One", "completed"), writer.id: ("One and two", "incomplete")}
+    assert {row.id: (row.content, row.status) for row in rows_of(id)} == expected
+    for reader in (follower, late):
+        since = {"Last-Event-ID": str(reader.last_event_id)}
+        reader.receive(api.get(f"{path}/events", headers=since).body)
+        assert reader.texts == expected
+    with pytest.raises(StreamFinished):
+        writer.append(" end")
 
 
 def test_the_last_message_comes_back_after_the_source_has_grown(file: Path):

@@ -79,7 +79,10 @@ def bring_up_to_date(
             arrival.row(placed, conversation.id, 0, "", is_own)._replace(id=id)
             for id, placed in found.deleted
         ]
-        restore_messages(conversation, here, rows, parents, leaf)
+        # Followers are told of moved messages anew, as a whole. So none is being written any more.
+        streams.stop(EVERYTHING, conversation.id)
+        conversation = conversations.lock(EVERYTHING, conversation.id)
+        restore_messages(conversation, _all_in(conversation.id), rows, parents, leaf)
         conversation = conversations.find(EVERYTHING, conversation.id)
         here = _all_in(conversation.id)
     if found.new:

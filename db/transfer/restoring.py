@@ -50,14 +50,16 @@ def restore_messages(
         if is_new or parent != row.parent:
             version += is_new
             revision = version if is_new else row.revision
-            told.append(row._replace(parent=parent, parent_id=parent_id, revision=revision))
+            moved = row._replace(parent=parent, parent_id=parent_id, revision=revision)
             if is_new:
+                moved = moved._replace(streamed_from=None)
                 event_log.forget(conversation.id, row.id)
                 event_log.record(EventRow(conversation.id, version, MESSAGE, row.id))
+            told.append(moved)
         newest_id = row.id
     for row in told:
         if row.id not in restored:
-            _link(conversation.id, row.position, row.parent, row.revision)
+            _link(conversation.id, row.position, row.parent, row.revision, row.streamed_from)
     database.obj.load(Message, [values_of(row) for row in told if row.id in restored])
     leaf_id = conversation.last_message_id
     if leaf_id is None or tail_in(leaf_id) in parents:
@@ -102,8 +104,10 @@ def nearest(
 
 
 @prepared
-def _link(conversation_id: Any, position: Any, parent: Any, revision: Any) -> Any:
-    """The parent of a message."""
-    return Message.update(parent=parent, revision=revision).where(
+def _link(
+    conversation_id: Any, position: Any, parent: Any, revision: Any, streamed_from: Any
+) -> Any:
+    """The parent of a message, and how it is told."""
+    return Message.update(parent=parent, revision=revision, streamed_from=streamed_from).where(
         Message.conversation_id == conversation_id, Message.position == position
     )
