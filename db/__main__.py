@@ -97,7 +97,9 @@ def erase(user_id: str, project_id: str | None) -> None:
     That is conversations, also those in the trash, with messages and events, stored answers, and
     tokens. What a legal hold keeps stays: the receipt names it, and the exit status is 1. To keep a
     copy, run export-user first. At the end the SQLite file is written anew (VACUUM), which keeps
-    writers waiting for about ten seconds a gigabyte.
+    writers waiting for about ten seconds a gigabyte. If others read the file all the time, as
+    Litestream does, it cannot be: the receipt says so, and the exit status is 1. Stop them, and run
+    the same command again.
     """
     if sys.stdin.isatty():
         click.confirm(f"Erase all of {user_id}?", abort=True, err=True)
@@ -109,7 +111,7 @@ def erase(user_id: str, project_id: str | None) -> None:
 
         receipt = erasure.erase(user_id, project_id, show)
     click.echo(json.dumps(receipt._asdict(), ensure_ascii=False, indent=2))
-    if receipt.held:
+    if receipt.held or not receipt.is_overwritten:
         raise SystemExit(1)
 
 

@@ -19,8 +19,9 @@ from . import (
     user_tokens,
 )
 from .clock import now
-from .engine.database import database, snapshot, transaction
+from .engine.database import cause_of, database, driver_errors, snapshot, transaction
 from .engine.prepared import prepared
+from .errors import Unavailable
 from .models import (
     CONVERSATION_COLUMNS,
     IS_KEPT,
@@ -48,6 +49,7 @@ class Receipt(NamedTuple):
     held: list[str]  # the conversations that a legal hold keeps
     erased_at: str
     sha256: str
+    is_overwritten: bool  # else the bytes of what was deleted may be found by who has the file
     remains: str  # what the engine may still hold, and for how long
 
 
@@ -75,20 +77,39 @@ def erase(user_id: str, project_id: str | None, progress: Callable[[int, int], o
     # A key may stand for requests to several projects, so in one project only the ids tell.
     search_index.rewrite()
     answers = idempotency_keys.forget({*erased, *purged}, user_id if project_id is None else None)
+    stored_answers = answers + kept_answers.forget(user_id, project_id)
+    tokens = user_tokens.revoke_all(user_id, project_id)
+    is_overwritten, remains = _overwrite()  # after all else
     digest = hashlib.sha256("".join(f"{id}\n" for id in sorted(erased)).encode()).hexdigest()
     return Receipt(
         user_id=user_id,
         project_id=project_id,
         conversations=len(erased),
         messages=count,
-        stored_answers=answers + kept_answers.forget(user_id, project_id),
+        stored_answers=stored_answers,
         tombstones=len(purged),
-        tokens=user_tokens.revoke_all(user_id, project_id),
+        tokens=tokens,
         held=held,
         erased_at=now(),
         sha256=digest,
-        remains=database.obj.overwrite_deleted(),
+        is_overwritten=is_overwritten,
+        remains=remains,
     )
+
+
+def _overwrite() -> tuple[bool, str]:
+    """Whether the bytes of what was deleted are overwritten, and what remains.
+
+    The rows are gone for good before. So if it fails, there is a receipt all the same.
+    """
+    try:
+        with driver_errors():
+            return True, database.obj.overwrite_deleted()
+    except Unavailable as error:
+        return False, (
+            f"The rows are gone, and their bytes are not yet overwritten: {cause_of(error)}. Stop "
+            "what reads the file for long, such as Litestream, and run the same command again."
+        )
 
 
 def records_of(user_id: str, project_id: str | None) -> Iterator[dict[str, Any]]:

@@ -3,10 +3,12 @@
 import hashlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +129,24 @@ def test_no_byte_of_it_is_left_in_the_file_its_log_or_a_backup(
         content = file.read_bytes()
         assert b"needle" not in content, file
         assert file.suffix != ".db" or b"kept" in content
+
+
+def test_while_others_read_the_receipt_says_that_bytes_are_left(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+):
+    live(PERSON, "needle")
+    database.close()
+    monkeypatch.setitem(SqliteStore.PRAGMAS, "busy_timeout", 100)
+    with closing(sqlite3.connect(store.place, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM message").fetchone()
+        code, receipt = erase("--user", PERSON)
+    assert (code, receipt["is_overwritten"], receipt["conversations"]) == (1, False, 3)
+    assert "run the same command again" in receipt["remains"]
+    code, receipt = erase("--user", PERSON)
+    assert (code, receipt["is_overwritten"], receipt["conversations"]) == (0, True, 0)
+    for file in Path(store.place).parent.glob("confab.db*"):
+        assert b"needle" not in file.read_bytes(), file
 
 
 def test_a_reader_of_the_feed_is_told_that_it_is_gone_and_not_whose_it_was(person: list[str]):

@@ -1,19 +1,22 @@
 """Tests that Litestream restores a lost database from its replica."""
 
+import json
 import os
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from subprocess import DEVNULL
 from threading import Event
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
 from db import conversations, messages
 from db.messages import Draft
-from db.scope import EVERYTHING
+from db.scope import EVERYTHING, Scope
 from db.settings import Settings
 from db.startup import open_store
 
@@ -179,3 +182,30 @@ def test_litestream_catches_up_on_what_was_written_while_it_was_down(litestream:
     litestream.lose()
     litestream.restore()
     assert stored(litestream.url, conversation_id) == ids
+
+
+@pytest.mark.system
+def test_an_erasure_beside_litestream_says_that_it_has_to_be_stopped(litestream: Litestream):
+    store = open_store(Settings(database_url=litestream.url))
+    conversation_id = conversations.start(Scope(None, "alice"), PROJECT).id
+    messages.append(EVERYTHING, conversation_id, [Draft("user", "a needle")])
+    command = [sys.executable, "-m", "db", "erase", "--user", "alice"]
+    environment = {**os.environ, "DATABASE_URL": litestream.url}
+
+    def erase() -> dict[str, Any]:
+        ended = subprocess.run(
+            command, cwd=ROOT, env=environment, check=False, capture_output=True, stdin=DEVNULL
+        )
+        receipt: dict[str, Any] = json.loads(ended.stdout)
+        assert ended.returncode == (0 if receipt["is_overwritten"] else 1)
+        return receipt
+
+    with litestream:
+        litestream.sync()
+        time.sleep(3)  # from its second look on it reads the log all the time
+        beside = erase()
+    store.close_all()
+    assert beside["conversations"] == 1
+    assert not beside["is_overwritten"] or b"a needle" not in litestream.file.read_bytes()
+    assert erase()["is_overwritten"]
+    assert b"a needle" not in litestream.file.read_bytes()
