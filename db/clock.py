@@ -9,6 +9,7 @@ from functools import lru_cache
 DAY_SECONDS = 86_400
 BEFORE_ALL_IDS = "/"  # less than any id
 AFTER_ALL_IDS = "g"  # greater than any id
+AFTER_ALL_TIMES = "9999"  # greater than any time, also where a database sorts by a locale
 
 _lock = threading.Lock()
 _newest = 0
@@ -70,8 +71,9 @@ def new_id(after: str | None = None) -> str:
 
     Milliseconds and 74 random bits form one number. If it would not grow, it is counted up (RFC
     9562, section 6.2, method 2): by a random number, so that two processes that count from the same
-    id do not make the same ones. So ids sort by age, also when many are made within one
-    millisecond, when the clock goes back, and, with `after`, when another machine's clock is ahead.
+    id do not make the same ones, nor one that was made behind it and deleted. So ids sort by age,
+    also when many are made within one millisecond, when the clock goes back, and, with `after`,
+    when another machine's clock is ahead.
     """
     global _newest
     fresh = (time.time_ns() // 1_000_000 << _RANDOM_BITS) | (
@@ -81,7 +83,7 @@ def new_id(after: str | None = None) -> str:
     with _lock:
         _newest = max(fresh, _newest + 1 + (fresh & _LARGEST_STEP))
         # `floor` is not kept: a fast clock elsewhere must not advance all ids.
-        number = max(_newest, floor + 1)
+        number = max(_newest, floor + 1 + (fresh & _LARGEST_STEP))
     high = number >> 74 << 16 | 7 << 12 | number >> 62 & 0xFFF  # time, version, 12 bits
     low = 1 << 63 | number & (1 << 62) - 1  # the variant, 62 bits
     text = f"{high:016x}{low:016x}"

@@ -60,8 +60,9 @@ def _prepare(store: Store) -> None:
                 change_numbers.raise_base(store)
             # What is new sorts behind what is there, also if the clock went back meanwhile. An id
             # of the year 6429 or later was not made by a clock, and would leave none after it.
-            newest = store.execute_sql("SELECT max(id) FROM conversation WHERE id < '8'")
-            advance_ids(newest.fetchone()[0])
+            for table in ("conversation", "message"):
+                newest = store.execute_sql(f"SELECT max(id) FROM {table} WHERE id < '8'")  # noqa: S608
+                advance_ids(newest.fetchone()[0])
 
 
 def open_once() -> None:
