@@ -28,6 +28,7 @@ from .models import (
     Conversation,
     ConversationRow,
     Imported,
+    Message,
     MessageRow,
     Tombstone,
 )
@@ -61,10 +62,12 @@ def erase(user_id: str, project_id: str | None, progress: Callable[[int, int], o
     found = _of_user(user_id, project_id)
     erased: list[str] = []
     held: list[str] = []
+    named: set[str] = set()  # the ids by which a stored answer may name what is erased
     count = 0
     for number, (id, _, _) in enumerate(found):
         progress(number, len(found))
         if _begin(id):
+            named |= {id, *_ids_of_messages(id)}
             while (deleted := _delete_some(id)) > 0:
                 count += deleted
             _end(id)
@@ -74,10 +77,11 @@ def erase(user_id: str, project_id: str | None, progress: Callable[[int, int], o
     progress(len(found), len(found))
     purged = _forget_tombstones(user_id, project_id)
     _forget_imports(user_id, project_id)
-    # A key may stand for requests to several projects, so in one project only the ids tell.
     search_index.rewrite()
-    answers = idempotency_keys.forget({*erased, *purged}, user_id if project_id is None else None)
-    stored_answers = answers + kept_answers.forget(user_id, project_id)
+    kept = kept_answers.forget(user_id, project_id)
+    named |= {*purged, *kept}
+    # A key may stand for requests to several projects, so in one project only the ids tell.
+    answers = idempotency_keys.forget(named, user_id if project_id is None else None)
     tokens = user_tokens.revoke_all(user_id, project_id)
     is_overwritten, remains = _overwrite()  # after all else
     digest = hashlib.sha256("".join(f"{id}\n" for id in sorted(erased)).encode()).hexdigest()
@@ -86,7 +90,7 @@ def erase(user_id: str, project_id: str | None, progress: Callable[[int, int], o
         project_id=project_id,
         conversations=len(erased),
         messages=count,
-        stored_answers=stored_answers,
+        stored_answers=answers + len(kept),
         tombstones=len(purged),
         tokens=tokens,
         held=held,
@@ -207,6 +211,11 @@ def _begin(id: str) -> bool:
     return True
 
 
+@snapshot
+def _ids_of_messages(id: str) -> list[str]:
+    return [message_id for (message_id,) in _all_messages(id)]
+
+
 @transaction
 def _delete_some(id: str) -> int:
     _by_id_for_update(id)  # so that the search index is not just taking them in
@@ -255,6 +264,12 @@ def _all_of_user(user_id: Any) -> Any:
 def _by_id(id: Any) -> Any:
     """One conversation, in the trash or not."""
     return Conversation.select(*CONVERSATION_COLUMNS).where(Conversation.id == id)
+
+
+@prepared
+def _all_messages(id: Any) -> Any:
+    """The ids of all messages of a conversation."""
+    return Message.select(Message.id).where(Message.conversation_id == id)
 
 
 @prepared

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from peewee import Tuple
 
-from .clock import ago
+from .clock import AFTER_ALL_TIMES, ago
 from .engine.database import database, transaction, transaction_time
 from .engine.prepared import prepared
 from .errors import IdempotencyKeyReused, RequestInProgress
@@ -21,7 +21,7 @@ KEPT_SECONDS = timedelta(hours=24).total_seconds()
 # An expired row stays a little longer than anybody answers from it. So what one process still
 # honours, no other takes away.
 SWEPT_SECONDS = KEPT_SECONDS + timedelta(minutes=5).total_seconds()
-# Each new key takes so many expired rows away. So the table stays small without a background job.
+# Each new key takes so many expired rows away, and so does each sweep of the trash.
 SWEEP_ROWS = 20
 
 
@@ -39,7 +39,7 @@ class Outcome(NamedTuple):
     status: int | None = None
     headers: str | None = None  # JSON
     body: str | None = None
-    reference: str | None = None  # JSON: the ids of what was stored
+    reference: str | None = None  # JSON: the ids of what was stored, or that the path named
 
 
 @transaction
@@ -59,9 +59,15 @@ def once(request: Claim, work: Callable[[], Outcome]) -> tuple[Outcome, bool]:
 
 
 @transaction
+def sweep() -> bool:
+    """Take a few of the oldest expired keys away. Return whether there may be more."""
+    return int(_sweep(ago(SWEPT_SECONDS)).rowcount) >= SWEEP_ROWS
+
+
+@transaction
 def claim(request: Claim) -> Outcome | None:
     """None if the caller is the first and shall do the work, else the first one's outcome."""
-    _sweep(ago(SWEPT_SECONDS))
+    sweep()
     _delete_expired(request.caller, request.key, ago(KEPT_SECONDS))
     inserted = _insert(request.caller, request.key, request.fingerprint, transaction_time.get())
     if inserted.rowcount == 1:
@@ -96,7 +102,8 @@ def reserve(request: Claim, seconds: float) -> Outcome | None:
 @transaction
 def give_back(request: Claim) -> None:
     """Let the key be as if it had never been used, unless its work has an outcome."""
-    _delete_abandoned(request.caller, request.key, transaction_time.get())
+    # Whenever it was: the clock may have gone back.
+    _delete_abandoned(request.caller, request.key, AFTER_ALL_TIMES)
 
 
 @transaction

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from .clock import ago
-from .engine.database import query, transaction, transaction_time
+from .engine.database import database, query, transaction, transaction_time
 from .engine.prepared import insertion, prepared
 from .errors import MessageNotFound
 from .messages import Draft
@@ -17,7 +17,7 @@ from .models import KEPT_ANSWER_COLUMNS, Item, KeptAnswer, KeptAnswerRow
 from .scope import Scope
 
 KEPT_SECONDS = timedelta(hours=24).total_seconds()
-SWEEP_ROWS = 20  # expired ones that each new one takes away
+SWEEP_ROWS = 20  # expired ones that each new one takes away, and each sweep of the trash
 _FIELDS = ("role", "content", "status", "metadata", "id")  # of a draft
 
 
@@ -36,9 +36,15 @@ def keep(scope: Scope, project_id: str, id: str, messages: Sequence[Draft]) -> N
     rows = [
         [isinstance(it.content, Item), *(getattr(it, name) for name in _FIELDS)] for it in messages
     ]
-    _sweep(ago(KEPT_SECONDS), SWEEP_ROWS)
+    sweep()
     text = json.dumps(rows, ensure_ascii=False)
     _insert(id, project_id, scope.user_id, transaction_time.get(), text)
+
+
+@transaction
+def sweep() -> bool:
+    """Take a few of the oldest expired ones away. Return whether there may be more."""
+    return int(_sweep(ago(KEPT_SECONDS), SWEEP_ROWS).rowcount) >= SWEEP_ROWS
 
 
 @query
@@ -65,9 +71,9 @@ def take(id: str) -> bool:
 
 
 @transaction
-def forget(user_id: str, project_id: str | None) -> int:
-    """Delete all of a user's, in one project or all. Return how many there were."""
-    return sum(take(kept.id) for kept in all_of(user_id, project_id))
+def forget(user_id: str, project_id: str | None) -> list[str]:
+    """Delete all of a user's, in one project or all. Return their ids."""
+    return [kept.id for kept in all_of(user_id, project_id) if take(kept.id)]
 
 
 def _read(row: KeptAnswerRow) -> Kept:
@@ -112,4 +118,6 @@ def _sweep(kept: Any, limit: Any) -> Any:
         .order_by(KeptAnswer.created_at)
         .limit(limit)
     )
+    if database.for_update:  # another transaction may be sweeping these
+        expired = expired.for_update(skip_locked=True)
     return KeptAnswer.delete().where(KeptAnswer.id.in_(expired))

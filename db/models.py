@@ -579,11 +579,11 @@ class IdempotencyKey(Model):
     fingerprint = TextField()  # of method, path and body
     created_at = TextField()
     # The response, as it is sent again. NULL inside the transaction that does the work, and where
-    # there is a reference.
+    # it is made anew.
     status = IntegerField(null=True)
     headers = TextField(null=True)  # JSON
     body = TextField(null=True)
-    # Instead of a response: JSON, the ids of what was stored, from which the response is made anew.
+    # JSON: the ids of what was stored, from which it is made anew; beside it, what the path named.
     reference = TextField(null=True)
 
     class Meta:

@@ -3,7 +3,7 @@
 There is no background job. Whoever writes sweeps, a few rows at a time: the conversations without
 activity for RETENTION_DAYS go into the trash, and those that have been there for TRASH_DAYS are
 purged. A large one is purged in pieces. From the first one on nobody can restore it, and its
-activity is `BEING_PURGED`.
+activity is `BEING_PURGED`. With them go the answers that are kept for a day only.
 """
 
 from collections.abc import Callable
@@ -13,8 +13,18 @@ from typing import Any, NamedTuple
 
 from peewee import IntegrityError, Tuple, fn
 
-from . import conversations, projects, search_index, streams, tags, tombstones, transcripts
-from .clock import DAY_SECONDS, ago, first_id_at, plus, time_of
+from . import (
+    conversations,
+    idempotency_keys,
+    kept_answers,
+    projects,
+    search_index,
+    streams,
+    tags,
+    tombstones,
+    transcripts,
+)
+from .clock import AFTER_ALL_TIMES, DAY_SECONDS, ago, first_id_at, plus, time_of
 from .engine.chores import Chore
 from .engine.database import database, query, transaction, transaction_time
 from .engine.notices import notify
@@ -92,12 +102,9 @@ def page_for(
     """A page of the trash, behind a time of deletion and an id."""
     project_id = project_id or scope.project_id
     page = _page(project_id is not None, scope.user_id is not None)
-    deleted_at, id = after or (_AFTER_ALL_TIMES, "")
+    deleted_at, id = after or (AFTER_ALL_TIMES, "")
     found = page(project_id, scope.user_id, deleted_at, id, limit + 1).fetchall()
     return DiscardedSlice([_discarded(row) for row in found[:limit]], len(found) > limit)
-
-
-_AFTER_ALL_TIMES = "9999"  # greater than any time, however the database sorts
 
 
 def _discarded(row: tuple[Any, ...]) -> Discarded:
@@ -174,7 +181,8 @@ def _sweep() -> bool:
     more_to_retain = _retain()
     more_to_purge = _purge_some()
     tombstones.sweep(forgotten_before())
-    return more_to_retain or more_to_purge
+    more_answers = [idempotency_keys.sweep(), kept_answers.sweep()]
+    return more_to_retain or more_to_purge or any(more_answers)
 
 
 def _retain() -> bool:

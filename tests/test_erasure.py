@@ -22,7 +22,7 @@ from db.engine.database import database
 from db.engine.sqlite import SqliteStore
 from db.messages import ALL, Draft
 from db.models import MODELS, IdempotencyKey
-from db.scope import EVERYTHING, Scope
+from db.scope import EVERYTHING, NO_PROJECT, Scope
 
 from .support.clients import Api
 from .support.clock import Clock
@@ -270,6 +270,31 @@ def test_stored_answers_about_what_was_purged_go_too(store: SqliteStore, api: Ap
     code, receipt = erase("--user", PERSON)
     assert (code, receipt["stored_answers"], receipt["tombstones"]) == (0, 1, 1)
     assert b"needle" not in Path(store.place).read_bytes()
+
+
+def test_stored_answers_that_do_not_name_a_conversation_go_too(store: SqliteStore, api: Api):
+    id = conversations.start(Scope(PROJECT, PERSON), PROJECT).id
+    database.close()
+    # Items have ids of their own, and a response may belong to no conversation.
+    said = {"type": "message", "role": "user", "content": "a needle"}
+    items = f"/v1/conversations/conv_{id}/items"
+    answer = api.post(items, {"items": [said]}, headers={"Idempotency-Key": "k"})
+    assert answer.status == 200
+
+    def respond(key: str, **body: Any) -> str:
+        headers = {"X-User-Id": PERSON, "Idempotency-Key": key}
+        answer = api.post("/v1/responses", {"model": "echo", **body}, headers=headers)
+        assert answer.status == 200
+        return str(answer.json["id"])
+
+    first = respond("k", input="a needle")
+    respond("l", input="another needle")
+    respond("m", input="a needle, too", previous_response_id=first)
+    erase("--user", PERSON, "--project", NO_PROJECT)
+    erase("--user", PERSON, "--project", PROJECT)
+    assert IdempotencyKey.select().count() == 0
+    for file in Path(store.place).parent.glob("confab.db*"):
+        assert b"needle" not in file.read_bytes(), file
 
 
 def test_erasing_one_project_keeps_the_answers_of_another(store: SqliteStore, api: Api):

@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
-from db import api_keys, conversations, idempotency_keys, lists
+from db import api_keys, conversations, idempotency_keys, kept_answers, lists, trash
+from db.clock import new_id
+from db.engine.connect import Store
 from db.engine.database import database
 from db.errors import IdempotencyKeyReused
 from db.idempotency_keys import Claim, Outcome
-from db.models import IdempotencyKey, Message
+from db.messages import Draft
+from db.models import IdempotencyKey, KeptAnswer, Message
 from db.scope import EVERYTHING
 
 from .support.clients import Answer as HttpAnswer
@@ -157,6 +160,29 @@ def test_expired_keys_are_swept_a_few_at_a_time(clock: Clock, monkeypatch: pytes
         ["new 0", "new 1", "old 6"],
         ["new 0", "new 1", "new 2"],
     ]
+
+
+def test_whoever_writes_sweeps_the_answers_that_are_kept_for_a_day(
+    either_store: Store, clock: Clock
+):
+    for number in range(idempotency_keys.SWEEP_ROWS + 1):
+        idempotency_keys.claim(Claim("caller", f"old {number}", "fingerprint"))
+        said = [Draft("user", "Hi", id=new_id()), Draft("assistant", "Hello", id=new_id())]
+        kept_answers.keep(EVERYTHING, PROJECT, str(said[1].id), said)
+    trash.sweep()
+    assert IdempotencyKey.select().count() == KeptAnswer.select().count() > 20
+    clock.move(idempotency_keys.SWEPT_SECONDS + 1)
+    assert trash.sweep()
+    assert not trash.sweep()
+    assert IdempotencyKey.select().count() == KeptAnswer.select().count() == 0
+
+
+def test_a_key_is_given_back_also_if_the_clock_goes_back(clock: Clock):
+    request = Claim("caller", "key", "fingerprint")
+    idempotency_keys.reserve(request, 60)
+    clock.move(seconds=-3600)
+    idempotency_keys.give_back(request)
+    assert idempotency_keys.reserve(request, 60) is None
 
 
 def test_a_claim_for_another_request_is_refused():

@@ -182,7 +182,7 @@ class Endpoint:
             return self._render(self.function(**arguments))
         if self.takes_claim:
             return self._render(self.function(**arguments, claim=claim))
-        return respond_once(claim, lambda: self._render(self.function(**arguments)))
+        return respond_once(claim, path, lambda: self._render(self.function(**arguments)))
 
     def _claim(self, request: Request, caller: Caller) -> Claim | None:
         """What the request's Idempotency-Key stands for. Raises Problem 422."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from chalice.app import Request, Response
 
@@ -23,13 +23,20 @@ def claim_of(request: Request, caller: Caller, key: str) -> Claim:
     return Claim(caller=who, key=key, fingerprint=digest.hexdigest())
 
 
-def respond_once(claim: Claim, work: Callable[[], Response]) -> Response:
-    """The response of `work`, or the first one again."""
+def respond_once(claim: Claim, path: Mapping[str, str], work: Callable[[], Response]) -> Response:
+    """The response of `work`, or the first one again.
+
+    What the path names is kept, too: an erasure has to find the response, whatever that names.
+    """
 
     def outcome() -> Outcome:
         response = work()
-        headers = json.dumps(response.headers)
-        return Outcome(status=response.status_code, headers=headers, body=response.body)
+        return Outcome(
+            status=response.status_code,
+            headers=json.dumps(response.headers),
+            body=response.body,
+            reference=json.dumps(dict(path)),
+        )
 
     stored, is_replayed = idempotency_keys.once(claim, outcome)
     headers = json.loads(stored.headers or "{}") | (REPLAYED if is_replayed else {})
