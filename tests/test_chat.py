@@ -1,6 +1,7 @@
 """Tests `/api/v1/chat`: answers, followers, retries, and changes during an answer."""
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -169,6 +170,21 @@ def in_mid_answer(
             database.close()
             happened.set()
         return answering.result()
+
+
+def test_a_model_may_be_silent_for_longer_than_a_writer(
+    chat: Chat, model: ModelServer, conversation_id: str, configure: Callable[..., None]
+):
+    configure(stream_timeout=3, chat_timeout=25)
+
+    def wait(id: str) -> None:
+        time.sleep(5)
+        found = messages.find(EVERYTHING, conversation_id, id)
+        assert (found.content, found.status) == ("Hel", "in_progress")
+
+    answer = in_mid_answer(chat, model, conversation_id, wait)
+    assert answer.status == 200
+    assert stored(conversation_id)[1] == ("assistant", "Hello", "completed")
 
 
 @pytest.mark.usefixtures("no_trash")

@@ -250,6 +250,24 @@ def test_an_answer_that_is_stopped_is_incomplete(
     assert said_in(client, id) == [("user", "Hi"), ("assistant", "Hel")]
 
 
+def test_a_model_may_be_silent_for_longer_than_a_writer(
+    client: OpenAI, id: str, model: ModelServer, configure: Callable[..., None]
+):
+    configure(stream_timeout=3, chat_timeout=25)
+    model.script = script = Stepwise("Hel", "lo")
+    script.step()
+    with client.responses.create(input="Hi", conversation=id, stream=True) as stream:
+        events: Iterator[Any] = iter(stream)
+        while next(events).type != "response.output_text.delta":
+            pass
+        time.sleep(5)
+        assert items_in(client, id)[-1].status == "in_progress"
+        script.finish()
+        (*_, last) = events
+    assert last.type == "response.completed"
+    assert said_in(client, id) == HELLO
+
+
 def test_a_conversation_that_is_deleted_ends_the_answer(
     client: OpenAI, id: str, model: ModelServer
 ):

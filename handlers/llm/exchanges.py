@@ -6,7 +6,7 @@ user's words stay whatever happens.)
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import chain
 
 from db import answers, streams
@@ -28,6 +28,7 @@ from db.scope import Scope
 
 from . import turns
 from .client import End, Line, ModelError, Options, Piece
+from .signs_of_life import signs_of_life
 from .turns import log
 
 # Somebody else has ended the answer, or changed or deleted it.
@@ -89,14 +90,15 @@ class Exchange:
         """
         calls: list[Call] = []
         try:
-            for piece in chain([self._first], self._pieces):
-                if isinstance(piece, str):
-                    self._write(piece)
-                    yield piece
-                elif isinstance(piece, Call):
-                    calls.append(piece)
-                else:
-                    self.end = piece
+            with self._signs_of_life():
+                for piece in chain([self._first], self._pieces):
+                    if isinstance(piece, str):
+                        self._write(piece)
+                        yield piece
+                    elif isinstance(piece, Call):
+                        calls.append(piece)
+                    else:
+                        self.end = piece
             self._finish(calls)
         except Exception as error:
             if self.text_id is None:
@@ -117,6 +119,12 @@ class Exchange:
             return str(error)
         log.exception("An answer could not be stored to its end")
         return "The answer could not be stored to its end."
+
+    def _signs_of_life(self) -> AbstractContextManager[None]:
+        if self._place is None or self.text_id is None:
+            return nullcontext()
+        place = self._scope, str(self.conversation_id), self.text_id
+        return signs_of_life(*place, lambda: len(self.text))
 
     def _write(self, piece: str) -> None:
         if self._place is not None:

@@ -25,6 +25,7 @@ from db.turns import Begun
 
 from . import client, echo
 from .client import Line, ModelError, Options, Piece
+from .signs_of_life import signs_of_life
 
 NO_OPTIONS = Options()
 lines: dict[str, Line] = {}  # of the answers that this process writes, by their ids
@@ -142,7 +143,10 @@ def answer(
         ).messages
         release()
         try:
-            with closing(ask(told, options, line)) as pieces:
+            with (
+                signs_of_life(scope, conversation_id, begun.answer_id, lambda: length),
+                closing(ask(told, options, line)) as pieces,
+            ):
                 for piece in pieces:
                     if isinstance(piece, Call):
                         calls.append(piece)
