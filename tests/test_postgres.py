@@ -13,6 +13,7 @@ from playhouse.schema_diff import diff_models
 
 from app import app
 from db import conversations, idempotency_keys, lists, messages
+from db.clock import new_id
 from db.engine.connect import store_at
 from db.engine.database import database, transaction
 from db.errors import Unavailable
@@ -149,6 +150,19 @@ def test_only_one_of_several_concurrent_migrations_runs(postgres: PostgresServer
             store.close_all()
 
     assert sorted(map(len, at_once(*[migrate] * 6)))[:5] == [0] * 5
+
+
+# What an index of the server takes
+
+
+def test_names_that_cannot_be_indexed_are_refused(api: Api):
+    name = "".join(random.Random(7).choices(string.ascii_letters, k=6_000))
+    path = f"/projects/{name}/conversations/{new_id()}/messages"
+    answer = api.post(path, {"messages": [{"role": "user", "content": "Hi"}]})
+    assert_problem(answer, 422, "invalid")
+    assert "too long" in answer.json["errors"][0]["msg"]
+    assert api.post(CONVERSATIONS, {"project_id": PROJECT}).status == 201
+    assert api.get(f"/projects/{name}/conversations").json["data"] == []
 
 
 # A server that is unreachable or busy

@@ -18,7 +18,7 @@ from peewee import (  # type: ignore[attr-defined]
 )
 
 from ..clock import now
-from ..errors import Unavailable
+from ..errors import Invalid, Unavailable
 from .notices import Topic, pending, tell
 
 P = ParamSpec("P")
@@ -48,6 +48,11 @@ MISTAKES = (
 )
 # PostgreSQL's classes of errors whose text quotes a value or a row: data, and constraints.
 QUOTING_STATES = ("22", "23")
+LIMIT_STATE = "54"
+TOO_LONG = (
+    "project_id, user and key are too long together: PostgreSQL takes 2,704 bytes of them in an "
+    "index, once compressed."
+)
 
 
 # False where much is written at once, such as an import: others do the chores then.
@@ -70,7 +75,8 @@ after_write: list[Callable[[], object]] = []
 def transaction(verb: Callable[P, T]) -> Callable[P, T]:
     """Run `verb` as one write transaction, or as a part of the caller's if there is one.
 
-    Raises Unavailable if the database stays busy or goes away. Then nothing was written.
+    Raises Unavailable if the database stays busy or goes away, and Invalid if names are too long
+    for an index of PostgreSQL. Then nothing was written.
     """
     return _written_by("write", verb)
 
@@ -169,15 +175,23 @@ def is_away(error: BaseException) -> bool:
 def unavailable(error: Exception) -> Unavailable:
     """What a driver's error becomes. Raises the error itself if it is a mistake of ours.
 
-    Raises WouldWait if the database is busy, on a thread that must not wait.
+    Raises WouldWait if the database is busy, on a thread that must not wait, and Invalid if
+    PostgreSQL cannot index a row: then it would not help to repeat the request.
     """
     if not is_away(error):
         raise error
+    if sqlstate_of(error)[:2] == LIMIT_STATE:
+        raise Invalid(TOO_LONG, "project_id") from error
     if database.obj is not None:
         if not may_wait.get() and database.obj.is_busy(error):
             raise WouldWait from error
         database.obj.doubt(error)
     return Unavailable(driver_words(error))
+
+
+def sqlstate_of(error: BaseException) -> str:
+    """PostgreSQL's code of a driver's error, or of Peewee's. Empty if it has none."""
+    return getattr(getattr(error, "orig", error), "sqlstate", None) or ""
 
 
 def cause_of(error: BaseException) -> str:
@@ -193,8 +207,8 @@ def driver_words(error: BaseException) -> str:
 
     It is without the text of a column, which SQLite appends to some.
     """
-    state = getattr(getattr(error, "orig", error), "sqlstate", None)
-    if state and state[:2] in QUOTING_STATES:
+    state = sqlstate_of(error)
+    if state[:2] in QUOTING_STATES:
         return str(state)
     return " ".join(str(error).partition(" with text ")[0].split())
 

@@ -21,6 +21,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from ..errors import Unavailable
 from ..settings import SettingsError
+from .database import sqlstate_of
 
 T = TypeVar("T")
 
@@ -193,7 +194,6 @@ def _refuse_split_password(url: str, port: str) -> None:
         raise ValueError
 
 
-def _sqlstate(error: Exception) -> str | None:
-    """PostgreSQL's code of what went wrong. None if it was not the server that said so."""
-    peewees = error.__cause__ if isinstance(error, Unavailable) else error
-    return getattr(getattr(peewees, "orig", None), "sqlstate", None)
+def _sqlstate(error: Exception) -> str:
+    """PostgreSQL's code of what went wrong. Empty if it was not the server that said so."""
+    return sqlstate_of((error.__cause__ or error) if isinstance(error, Unavailable) else error)
