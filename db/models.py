@@ -216,15 +216,6 @@ Conversation.add_index(
 )
 
 
-class TombstoneRow(NamedTuple):
-    """What is left of a conversation that was purged, until no reader of the feed needs it."""
-
-    id: str
-    project_id: str
-    user_id: str | None  # None, too, if the user was erased
-    deleted_at: str
-
-
 class Tombstone(Model):
     id = TextField(primary_key=True)
     project_id = TextField()
@@ -650,5 +641,4 @@ EVENT_COLUMNS = _columns(Event, EventRow)
 STREAM_COLUMNS = _columns(Stream, StreamRow)
 API_KEY_COLUMNS = _columns(ApiKey, ApiKeyRow)
 KEPT_ANSWER_COLUMNS = _columns(KeptAnswer, KeptAnswerRow)
-IMPORTED_COLUMNS = _columns(Imported, ImportedRow)
 USER_TOKEN_COLUMNS = _columns(UserToken, UserTokenRow)
