@@ -146,7 +146,7 @@ def get_openai_conversation(
 def update_openai_conversation(
     caller: OpenAICaller, conversation_id: ConversationId, body: OpenAIConversationUpdate
 ) -> OpenAIConversation:
-    """OpenAI: give a conversation other metadata. What is not shown of it stays."""
+    """OpenAI: give a conversation other metadata. What OpenAI's could not have stays."""
     pairs = body.metadata or {}
     changes: dict[str, Any] = {"metadata": lambda before: with_metadata(before, pairs) or None}
     if "title" in body.model_fields_set:
