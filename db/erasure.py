@@ -62,12 +62,15 @@ def erase(user_id: str, project_id: str | None, progress: Callable[[int, int], o
     found = _of_user(user_id, project_id)
     erased: list[str] = []
     held: list[str] = []
-    named: set[str] = set()  # the ids by which a stored answer may name what is erased
+    # First, as long as the ids are there by which they are found: this may be broken off.
+    named = _named(user_id, project_id, [id for id, is_held, _ in found if not is_held])
+    # A key may stand for requests to several projects, so in one project only the ids tell.
+    caller = user_id if project_id is None else None
+    answers = idempotency_keys.forget(named, caller)
     count = 0
     for number, (id, _, _) in enumerate(found):
         progress(number, len(found))
         if _begin(id):
-            named |= {id, *_ids_of_messages(id)}
             while (deleted := _delete_some(id)) > 0:
                 count += deleted
             _end(id)
@@ -79,9 +82,7 @@ def erase(user_id: str, project_id: str | None, progress: Callable[[int, int], o
     _forget_imports(user_id, project_id)
     search_index.rewrite()
     kept = kept_answers.forget(user_id, project_id)
-    named |= {*purged, *kept}
-    # A key may stand for requests to several projects, so in one project only the ids tell.
-    answers = idempotency_keys.forget(named, user_id if project_id is None else None)
+    answers += idempotency_keys.forget(named, caller)  # those that came meanwhile
     tokens = user_tokens.revoke_all(user_id, project_id)
     is_overwritten, remains = _overwrite()  # after all else
     digest = hashlib.sha256("".join(f"{id}\n" for id in sorted(erased)).encode()).hexdigest()
@@ -90,7 +91,7 @@ def erase(user_id: str, project_id: str | None, progress: Callable[[int, int], o
         project_id=project_id,
         conversations=len(erased),
         messages=count,
-        stored_answers=answers + len(kept),
+        stored_answers=answers + kept,
         tombstones=len(purged),
         tokens=tokens,
         held=held,
@@ -212,8 +213,11 @@ def _begin(id: str) -> bool:
 
 
 @snapshot
-def _ids_of_messages(id: str) -> list[str]:
-    return [message_id for (message_id,) in _all_messages(id)]
+def _named(user_id: str, project_id: str | None, conversation_ids: list[str]) -> set[str]:
+    """The ids by which a stored answer may name what is to be erased."""
+    named = {message_id for id in conversation_ids for (message_id,) in _all_messages(id)}
+    named |= {kept.id for kept in kept_answers.all_of(user_id, project_id)}
+    return named | {*conversation_ids, *_tombstones_in(user_id, project_id)}
 
 
 @transaction
@@ -231,12 +235,15 @@ def _end(id: str) -> None:
 
 @transaction
 def _forget_tombstones(user_id: str, project_id: str | None) -> list[str]:
-    ids = [
-        id for id, project in _tombstones_of(user_id).fetchall() if project_id in (None, project)
-    ]
+    ids = _tombstones_in(user_id, project_id)
     for id in ids:
         tombstones.forget_user(id)
     return ids
+
+
+def _tombstones_in(user_id: str, project_id: str | None) -> list[str]:
+    found = _tombstones_of(user_id).fetchall()
+    return [id for id, project in found if project_id in (None, project)]
 
 
 @transaction
