@@ -102,6 +102,9 @@ def _prepare(source: Store, target: Store) -> None:
     for model in MODELS:
         if target.execute(model.select(SQL("1")).limit(1)).fetchone():
             raise CopyError(f"{target.place} has rows already: name an empty database.")
+    # What the target has had before may have left an index of texts that are not there any more.
+    target.execute_sql("DELETE FROM search_document")
+    target.execute_sql("UPDATE search_progress SET changed = 0, conversation_id = ''")
     CopiedTable.create_table()
 
 
