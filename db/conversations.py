@@ -77,7 +77,7 @@ def _start(
         created_at=created_at,
         updated_at=created_at,
         last_message_id=None,
-        version=0,
+        version=tombstones.first_version(id) if id else 0,
         key=key,
         is_pinned=False,
         is_held=False,
@@ -295,17 +295,17 @@ def grow(
 ) -> ConversationRow:
     """Store that messages were appended to the locked `row`, and return it as it is then.
 
-    The newest one is the active leaf, and its id the conversation's activity. What is imported may
-    have another leaf, and a time of its own.
+    The newest one is the active leaf, and its id the conversation's activity, which never goes
+    back. What is imported may have another leaf, and a time of its own.
     """
     row = row._replace(
         version=version,
         last_message_id=leaf_id or newest_id,
         updated_at=updated_at or later(row.updated_at),
-        activity=newest_id,
+        activity=max(row.activity, newest_id),
         is_branched=is_branched,
     )
-    _grow(row.id, version, row.last_message_id, row.updated_at, newest_id, is_branched)
+    _grow(row.id, version, row.last_message_id, row.updated_at, row.activity, is_branched)
     tags.move(row)
     notify(row.id)
     notify_feeds(row)

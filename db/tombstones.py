@@ -1,12 +1,13 @@
 """Tombstones: that a conversation was purged, for the readers of the feed who still have it."""
 
+import time
 from typing import Any
 
-from peewee import fn
+from peewee import SQL, Case, fn
 
 from .change_numbers import next_number
 from .engine.prepared import prepared
-from .models import ConversationRow, Tombstone
+from .models import Conversation, ConversationRow, Tombstone
 
 SWEEP_ROWS = 20
 
@@ -21,8 +22,20 @@ def sweep(deleted_before: str) -> None:
     _sweep(deleted_before)
 
 
+def first_version(id: str) -> int:
+    """The version with which a conversation of this id begins.
+
+    One that was purged and is made again must not have a version that it had: they are its ETags,
+    and the ids of its events. It has had less of them than there are milliseconds since 1970.
+    """
+    return time.time_ns() // 1_000_000 if _by_id(id).fetchone() else 0
+
+
 def forget_user(id: str) -> None:
-    """Leave no trace of whose conversation it was. The feed of its project tells of it anew."""
+    """Leave no trace of whose conversation it was.
+
+    The feed of its project tells of it anew, unless there is another one under this id.
+    """
     _forget_user(id)
 
 
@@ -60,6 +73,14 @@ def _sweep(deleted_before: Any) -> Any:
 @prepared
 def _forget_user(id: Any) -> Any:
     """A tombstone of nobody."""
-    return Tombstone.update({Tombstone.user_id: None, Tombstone.changed: next_number()}).where(
+    lives = fn.EXISTS(Conversation.select(SQL("1")).where(Conversation.id == id))
+    changed = Case(None, [(lives, Tombstone.changed)], next_number())
+    return Tombstone.update({Tombstone.user_id: None, Tombstone.changed: changed}).where(
         Tombstone.id == id
     )
+
+
+@prepared
+def _by_id(id: Any) -> Any:
+    """Whether there is one."""
+    return Tombstone.select(SQL("1")).where(Tombstone.id == id)

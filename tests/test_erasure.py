@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from db import api_keys, changes, conversations, erasure, messages, transcripts, trash
 from db.__main__ import cli
+from db.clock import new_id
 from db.engine.connect import Store
 from db.engine.database import database
 from db.engine.sqlite import SqliteStore
@@ -202,6 +203,37 @@ def test_an_erasure_that_was_broken_off_goes_on(person: list[str], monkeypatch: 
             erasure.erase(PERSON, None, no_progress)
     assert erasure.erase(PERSON, None, no_progress).conversations == 3
     assert rows_of(PERSON) == []
+
+
+def test_stored_answers_go_also_if_the_erasure_was_broken_off_behind_them(
+    store: SqliteStore, api: Api, monkeypatch: pytest.MonkeyPatch
+):
+    id = conversations.start(Scope(PROJECT, PERSON), PROJECT).id
+    database.close()
+    ask_with_keys(api, id, PERSON, "needle")
+
+    def fail(*_: object) -> list[str]:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(erasure, "_forget_tombstones", fail)
+        with pytest.raises(RuntimeError):
+            erasure.erase(PERSON, None, no_progress)
+    erasure.erase(PERSON, None, no_progress)
+    assert IdempotencyKey.select().count() == 0
+
+
+def test_the_feed_does_not_say_that_what_is_held_is_gone(store: SqliteStore):
+    scope, id = Scope(PROJECT, PERSON), new_id()
+    for _ in range(2):
+        transcripts.append_or_start(scope, PROJECT, id, [Draft("user", "Hi")])
+        conversations.remove(scope, id)
+        trash.purge(scope, id)
+    transcripts.append_or_start(scope, PROJECT, id, [Draft("user", "Hi")])
+    conversations.change(EVERYTHING, id, is_held=True)
+    place = changes.page_for(EVERYTHING).place
+    assert erasure.erase(PERSON, None, no_progress).held == [id]
+    assert changes.page_for(EVERYTHING, after=place).rows == []
 
 
 def test_the_export_has_all_of_a_person(store: SqliteStore, tmp_path: Path):

@@ -1,5 +1,6 @@
 """Tests `/projects/{project_id}/conversations/{conversation_id}/messages`."""
 
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -27,6 +28,7 @@ from handlers.projects import (
 
 from .support.clients import Answer, Api, assert_problem
 from .support.clock import Clock
+from .support.readers import Reader
 from .support.threads import at_once
 from .support.world import OTHER_PROJECT, PROJECT, dump
 
@@ -205,6 +207,28 @@ def test_a_conversation_is_created_under_an_id_that_its_client_chose(
     assert row.created_at == row.updated_at
     post(alice, id)
     assert len(page(id).data) == 2
+
+
+def test_a_conversation_that_is_made_again_under_its_id_has_new_versions(
+    api: Api, configure: Callable[..., None]
+):
+    configure(trash_days=0)
+    id = new_id()
+    path, one = f"/projects/p/conversations/{id}/messages", f"/api/v1/conversations/{id}"
+    seen, told = [], []
+    for text in ("first", "second"):
+        body = {"messages": [{"role": "user", "content": text}]}
+        assert api.post(path, body).status == 201
+        seen.append(api.get(one).headers["etag"])
+        told.append(Reader(told[0].last_event_id if told else 0))
+        since = {"Last-Event-ID": str(told[-1].last_event_id)}
+        told[-1].receive(api.get(f"{one}/events", headers=since).body)
+        assert [row["content"] for row in told[-1].messages.values()] == [text]
+        assert [row["content"] for row in api.get(path).json["data"]] == [text]
+        if text == "first":
+            assert api.delete(one).status == 204
+    assert api.get(one, headers={"If-None-Match": seen[0]}).status == 200
+    assert seen[0] != seen[1]
 
 
 def test_an_id_is_the_same_in_any_spelling(api: Api):
