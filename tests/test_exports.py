@@ -13,7 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from db import conversations, messages, streams, transcripts, transfer_commands
+from db import conversations, messages, streams, transcripts, transfer_commands, trash
 from db.__main__ import cli
 from db.engine.connect import Store
 from db.engine.database import database
@@ -304,6 +304,28 @@ def test_fine_tuning_lines_have_the_active_branch_and_what_is_completed(
         {"role": "tool", "content": "4", "tool_call_id": "k"},
     ]
     assert "5" not in [message["content"] for message in row["messages"]]
+
+
+def test_a_conversation_of_which_a_model_would_be_told_nothing_is_no_line(tmp_path: Path):
+    conversations.start(EVERYTHING, PROJECT, "Empty")
+    full = conversations.start(EVERYTHING, PROJECT, "Full").id
+    messages.append(EVERYTHING, full, [Draft("user", "Hi")])
+    file = tmp_path / "lines.jsonl"
+    assert run("export", file, "--format", "finetune").exit_code == 0
+    assert [json.loads(text) for text in file.read_text().splitlines()] == [
+        {"messages": [{"role": "user", "content": "Hi"}]}
+    ]
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"a": {}}], ids=str)
+def test_metadata_comes_back_as_it_was(tmp_path: Path, metadata: Any):
+    id = conversations.start(EVERYTHING, PROJECT, metadata=metadata).id
+    file = tmp_path / "all.jsonl"
+    assert run("export", file).exit_code == 0
+    conversations.remove(EVERYTHING, id)
+    trash.purge(EVERYTHING, id)
+    assert bring_in(file, restore=True).created == 1
+    assert conversations.find(EVERYTHING, id).metadata == metadata
 
 
 def test_nothing_deleted_is_in_an_export_and_the_active_branch_may_be_all_of_it(

@@ -328,6 +328,27 @@ def test_what_streamed_here_is_whole_if_what_stood_before_it_comes_back(
         writer.append(" end")
 
 
+def test_a_follower_is_told_where_others_are_if_what_stood_before_them_comes_back(
+    file: Path, api: Api
+):
+    bring_in(write(file, [line("1", "2")]))
+    before = conversation_of("Planning")
+    path = f"/api/v1/conversations/{before.id}/events"
+    messages.append(EVERYTHING, before.id, [Draft("user", "ours")])
+    messages.append(EVERYTHING, before.id, [Draft("user", "gone")])
+    activity = conversation_of("Planning").activity
+    follower = Reader()
+    follower.receive(api.get(path).body)
+    _, second, _, gone = rows_of(before.id)
+    for each in (gone, second):
+        messages.remove(EVERYTHING, before.id, each.id)
+    assert bring_in(file, restore=True).restored == 1
+    since = {"Last-Event-ID": str(follower.last_event_id)}
+    follower.receive(api.get(path, headers=since).body)
+    assert follower.parents == {row.id: row.parent_id for row in rows_of(before.id)}
+    assert conversation_of("Planning").activity == activity
+
+
 def test_the_last_message_comes_back_after_the_source_has_grown(file: Path):
     nodes = {"a": (None, said("a", time=5)), "b": ("a", said("b", time=6))}
     bring_in(write(file, [chatgpt(nodes)]))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from db.transfer.parsed import Unreadable
+from db.transfer.values import milliseconds
 
 from .support.exports import (
     SECONDS,
@@ -152,6 +153,23 @@ def test_times_never_go_back_on_a_path_and_never_lie_ahead(file: Path):
     ]
     assert "2026" <= rows[3].created_at[:4] < "2100"
     assert rows[2].metadata["import"]["time"] == (SECONDS + 1) * 1000
+
+
+@pytest.mark.parametrize(
+    ("told", "time"),
+    [
+        (1_712_011_012.345, 1_712_011_012_345),
+        ("1712011012.345", 1_712_011_012_345),
+        ({"$date": {"$numberLong": "1712011012345"}}, 1_712_011_012_345),  # no day of 1712
+        ({"$date": "2024-04-01T22:36:52.345Z"}, 1_712_011_012_345),
+        ("2024-04-01", 1_711_929_600_000),
+        ("inf", None),
+        ("never", None),
+    ],
+    ids=str,
+)
+def test_a_time_has_any_form(told: Any, time: int | None):
+    assert milliseconds(told) == time
 
 
 def test_circles_are_opened_and_long_chains_are_no_trouble(file: Path):

@@ -17,13 +17,13 @@ from db.engine.database import after_write, database, transaction
 from db.engine.full_text import POSITIONS, POSITIONS_OF_WORD, TSVECTOR_BYTES
 from db.engine.sqlite import SqliteStore
 from db.messages import Draft
-from db.models import Conversation, Message, SearchDocument
+from db.models import MODELS, Conversation, Message, SearchDocument
 from db.scope import EVERYTHING, Scope
 from db.search import NEWEST, Place
 from db.search_index import MAX_NUMBER, follow, number_of, searchable_text
 from db.settings import Settings, settings
 from db.startup import open_store
-from db.upkeep import copying
+from db.upkeep import copying, schema
 
 from .support.clock import Clock
 from .support.processes import PATIENCE, processes
@@ -352,6 +352,33 @@ def test_a_copy_on_another_engine_finds_everything(
         both_ways(WORD, [id, *ids])
         messages.edit(EVERYTHING, id, ids[0], content="thread")
         both_ways(WORD, [id, ids[1]])
+    finally:
+        target.close_all()
+        database.initialize(store)
+
+
+@pytest.mark.parametrize("other", ["sqlite", "postgresql"])
+def test_a_copy_into_a_database_that_was_emptied_finds_everything(
+    store: SqliteStore, other: str, tmp_path: Path, request: pytest.FixtureRequest
+):
+    if other == "sqlite":
+        target = store_at(f"sqlite:///{tmp_path}/other.db")
+    else:
+        target = store_at(request.getfixturevalue("postgres").blank())
+    schema.migrate(target)
+    database.initialize(target)
+    for _ in range(5):
+        say("needle")
+    catch_up()
+    for model in reversed(MODELS):
+        model.delete().execute()
+    database.close()
+    database.initialize(store)
+    _, ids = say("needle")
+    copying.copy(store, target, NoBar)
+    database.initialize(target)
+    try:
+        both_ways(WORD, ids)
     finally:
         target.close_all()
         database.initialize(store)

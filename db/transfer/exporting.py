@@ -63,9 +63,7 @@ FORMATS = {
     "openai": ExportFormat("jsonl", LINES, lambda row, rows: _lines(openai.write(row, rows)), True),
     "chatgpt": ExportFormat(**_array(chatgpt.write)),
     "openwebui": ExportFormat(**_array(openwebui.write)),
-    "finetune": ExportFormat(
-        "jsonl", LINES, lambda row, rows: _lines([finetune.write(rows)]), True
-    ),
+    "finetune": ExportFormat("jsonl", LINES, lambda row, rows: _lines(finetune.write(rows)), True),
     "markdown": ExportFormat("md", "text/markdown", markdown.write, True, between="\n---\n\n"),
 }
 

@@ -65,7 +65,7 @@ class Parsed:
     is_held: bool = False
     key: str | None = None
     tags: list[str] = field(default_factory=list)
-    metadata: Object = field(default_factory=dict)  # the conversation's own
+    metadata: Object | None = field(default_factory=dict)  # the conversation's own
     rest: Object = field(default_factory=dict)  # what Confab has no column for
     is_exact: bool = False  # it was ours: its ids and times are kept as they are
 

@@ -11,7 +11,7 @@ from .. import conversations, event_log
 from ..branches import MAX_POSITION, ROOT
 from ..engine.database import database
 from ..engine.prepared import prepared
-from ..models import MESSAGE, ConversationRow, EventRow, Message, MessageRow
+from ..models import DELETED, MESSAGE, ConversationRow, Event, EventRow, Message, MessageRow
 from .imported_ids import id_after, tail_in
 from .rows import values_of
 
@@ -35,6 +35,8 @@ def restore_messages(
     ids: dict[int, str] = {}  # of those so far, since parents stand before their children
     positions: dict[str, int] = {}
     restored = {row.id for row in merged} - {row.id for row in here}
+    # Whose children a deletion has moved there. It is told no more, so these are told themselves.
+    moved_to = {parent_id for (parent_id,) in _parents_of_deleted(conversation.id)}
     version, newest_id = conversation.version, None
     told: list[MessageRow] = []
     for row in merged:
@@ -43,7 +45,8 @@ def restore_messages(
             parent_id = nearest(parents[tail], parents, ids)
         is_next = parent_id == newest_id
         parent = None if is_next else positions[parent_id] if parent_id else ROOT
-        is_new = row.id in restored or parent_id != row.parent_id
+        is_moved = tail not in parents and row.parent_id in moved_to
+        is_new = row.id in restored or parent_id != row.parent_id or is_moved
         if row.position == AT_THE_END:
             row = row._replace(position=version + 1)  # noqa: PLW2901
         ids[tail], positions[row.id] = row.id, row.position
@@ -101,6 +104,14 @@ def nearest(
     while tail is not None and tail not in places:
         tail = parents[tail]
     return None if tail is None else places[tail]
+
+
+@prepared
+def _parents_of_deleted(conversation_id: Any) -> Any:
+    """The parents that the messages had which were deleted."""
+    return Event.select(Event.parent_id).where(
+        Event.conversation_id == conversation_id, Event.kind == DELETED
+    )
 
 
 @prepared

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from .. import conversations, trash
+from .. import conversations, tombstones, trash
 from ..branches import ROOT
 from ..clock import moment_of
 from ..conversations import IMPORT
@@ -148,9 +148,10 @@ def _store_one(arrival: Arrival, options: Options) -> Result:
 
 def _create(arrival: Arrival, id: str, is_own: bool, options: Options) -> Result:
     parsed, tree = arrival.parsed, arrival.tree
-    rows = _rows(arrival, id, is_own)
-    last = len(rows)
-    result = Result([CREATED], last, tree.branches)
+    first = tombstones.first_version(id)
+    rows = _rows(arrival, id, first, is_own)
+    last = first + len(rows)
+    result = Result([CREATED], len(rows), tree.branches)
     if options.is_dry:
         return result
     ids = {placed.id: row.id for placed, row in zip(tree.messages, rows, strict=True)}
@@ -194,12 +195,12 @@ def _create(arrival: Arrival, id: str, is_own: bool, options: Options) -> Result
     return result
 
 
-def _rows(arrival: Arrival, conversation_id: str, is_own: bool) -> list[MessageRow]:
-    """The messages of a new conversation. Their JSON is text."""
+def _rows(arrival: Arrival, conversation_id: str, first: int, is_own: bool) -> list[MessageRow]:
+    """The messages of a new conversation, behind its first version. Their JSON is text."""
     rows: list[MessageRow] = []
     positions: dict[str | None, int] = {None: ROOT}
     newest_id, newest = "", None
-    for position, placed in enumerate(arrival.tree.messages, start=1):
+    for position, placed in enumerate(arrival.tree.messages, start=first + 1):
         row = arrival.row(placed, conversation_id, position, newest_id, is_own)
         if placed.parent != newest:
             row = row._replace(parent=positions[placed.parent])
@@ -223,13 +224,13 @@ def _title_and_metadata(arrival: Arrival) -> tuple[str | None, dict[str, Any] | 
     parsed = arrival.parsed
     if parsed.is_exact:
         metadata = json.loads(json_text(parsed.metadata))
-        return parsed.title and parsed.title[:MAX_TITLE], metadata or None
+        return parsed.title and parsed.title[:MAX_TITLE], metadata
     rest = parsed.rest
     title = parsed.title.strip() if isinstance(parsed.title, str) else ""
     if len(title) > MAX_TITLE:
         title, rest = title[:MAX_TITLE].rstrip(), {**rest, "title": title}
     note = {**rest, "format": arrival.format, "id": arrival.id}
-    return title or None, json.loads(json_text({**parsed.metadata, IMPORT: note}))
+    return title or None, json.loads(json_text({**(parsed.metadata or {}), IMPORT: note}))
 
 
 def _note(arrival: Arrival, conversation_id: str) -> None:

@@ -37,13 +37,12 @@ def milliseconds(value: Any) -> int | None:
         return milliseconds(value)
     if isinstance(value, str):
         try:
-            moment = datetime.fromisoformat(value)
+            value = float(value)  # first, since Python takes 1712011012345 for a day of 1712
         except ValueError:
             try:
-                value = float(value)
+                moment = datetime.fromisoformat(value)
             except ValueError:
                 return None
-        else:
             value = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     if not isinstance(value, int | float) or isinstance(value, bool) or value != value:  # noqa: PLR0124
         return None

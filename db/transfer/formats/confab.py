@@ -91,7 +91,7 @@ def _read(values: list[Any], notes: Notes) -> Parsed:
         is_held=source.get("is_held") is True,
         key=names["key"] or None,
         tags=list(dict.fromkeys(tags)),
-        metadata=_as(dict, source.get("metadata"), "metadata") or {},
+        metadata=_as(dict, source.get("metadata"), "metadata"),
         is_exact=True,
     )
 

@@ -1,6 +1,6 @@
 """Fine-tuning JSON lines, as OpenAI's: `{"messages": […]}`, a conversation a line, without ids."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ... import chat_messages
@@ -73,7 +73,8 @@ def _said(message: Object, notes: Notes) -> Said | None:
 FORMAT = Format(NAME, _matches, _id_of, _read)
 
 
-def write(rows: Sequence[MessageRow]) -> Object:
-    """What a model would be told of a branch, as far as it is completed."""
+def write(rows: Sequence[MessageRow]) -> Iterator[Object]:
+    """What a model would be told of a branch, as far as it is completed. Nothing makes no line."""
     told, _ = chat_messages.told([row for row in rows if row.status == COMPLETED])
-    return {"messages": [each.message for each in told]}
+    if told:
+        yield {"messages": [each.message for each in told]}
