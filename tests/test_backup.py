@@ -77,7 +77,7 @@ def test_a_backup_shows_one_moment_whatever_is_written_meanwhile(store: SqliteSt
         with closing(sqlite3.connect(store.place)) as other:
             other.execute("UPDATE conversation SET title = ?", [f"Step {len(steps)}"])
             other.execute(
-                "INSERT INTO api_key (id, digest, created_at) VALUES (?1, ?1, 'now')", [done]
+                "INSERT INTO api_key (id, digest, created_at) VALUES (?, ?, 'now')", [done, done]
             )
             other.commit()
 
