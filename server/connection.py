@@ -139,7 +139,10 @@ class Connection:
 
     def respond(self, response: GatewayResponse) -> None:
         """Send the response to the request."""
-        keeps_alive = self._requests.popleft().keeps_alive and not self._is_last
+        answered = self._requests.popleft()
+        keeps_alive = answered.keeps_alive and not self._is_last
+        if keeps_alive and not answered.takes_chunks:  # HTTP/1.0, whose connections end else
+            response = response._replace(headers=[*response.headers, ("Connection", "keep-alive")])
         # Nothing was read meanwhile, so the next request, if it has begun, gets its whole time.
         self._began_at = self._moved_at = time.monotonic()
         self._send(response, keeps_alive)
@@ -194,6 +197,7 @@ class Connection:
             self._end()
         else:
             self._send_refusal()
+            self._send_continue()
 
     def _end(self) -> None:
         """Close after the last response. A client that still sends has to read the response first:
@@ -241,10 +245,8 @@ class Connection:
         self._head_bytes = self._head_bytes + len(received) if self._steps == steps else 0
         if self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(HEAD_TOO_LARGE, HEAD_DETAIL)
-        elif self._expects_continue and not self._requests and self._refusal is None:
-            self._expects_continue = False
-            self._unsent = memoryview(CONTINUE)
-            self.flush()
+        else:
+            self._send_continue()
         self._send_refusal()
 
     def _ignore_upgrade(self, rest: bytes) -> None:
@@ -253,11 +255,12 @@ class Connection:
         llhttp takes what follows the head for another protocol. So it gets the head once more,
         without the header that says so.
         """
-        if not self._requests or self._method == "CONNECT":  # that is refused
+        if self._refusal is not None or not self._requests or self._method == "CONNECT":
             return
-        self._requests.pop()
+        keeps_alive = self._requests.pop().keeps_alive
         names = [name for name in self._headers if name not in ("upgrade", "connection")]
         lines = [f"{name}: {value}" for name in names for value in self._headers[name]]
+        lines.append(f"connection: {'keep-alive' if keeps_alive else 'close'}")
         version = self._parser.get_http_version()
         first = f"{self._method} {self._target.decode('latin-1')} HTTP/{version}"
         self._parser = HttpRequestParser(self)
@@ -276,6 +279,14 @@ class Connection:
         is_after_the_last = bool(self._requests) and not self._requests[-1].keeps_alive
         if self._refusal is None and not is_after_the_last:
             self._refusal = refusal(kind, detail, self._method)
+
+    def _send_continue(self) -> None:
+        """Ask for the body of a request whose client waits for that, if its turn has come."""
+        is_busy = self._requests or self.is_sending or self._refusal is not None
+        if self._expects_continue and not is_busy:
+            self._expects_continue = False
+            self._unsent = memoryview(CONTINUE)
+            self.flush()
 
     def _send_refusal(self) -> None:
         if self._refusal is not None and not self._requests and not self.is_sending:
@@ -343,6 +354,9 @@ class Connection:
         target = self._target.decode("latin-1")
         if not target.startswith("/"):
             target = AUTHORITY.sub("", target)
+        if ";" in target:  # Chalice takes what follows it at the end of a path for parameters
+            path, mark, query = target.partition("?")
+            target = path.replace(";", "%3B") + mark + query
         request = GatewayRequest(self._method, target, self._headers, bytes(self._body))
         takes_chunks = self._parser.get_http_version() != "1.0"
         self._requests.append(_Whole(request, keeps_alive, takes_chunks))

@@ -287,6 +287,60 @@ def test_an_offer_to_upgrade_is_ignored_and_the_body_read(pair: Pair, body: byte
     assert pair.served.request.target == "/health"
 
 
+def test_a_refused_offer_to_upgrade_takes_no_request_away(pair: Pair):
+    pair.send(
+        HEALTH + b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\nUpgrade: h2c\r\n"
+        b"Connection: Upgrade\r\n\r\n"
+    )
+    assert pair.served.request is not None
+    assert pair.served.request.target == "/health"
+    pair.served.respond(OK)
+    first, second = pair.client.recv(1 << 16).split(b"HTTP/1.1 ")[1:]
+    assert first.startswith(b"200")
+    assert second.startswith(b"400")
+
+
+@pytest.mark.parametrize("closes", [True, False])
+def test_an_offer_to_upgrade_may_ask_for_the_end_of_the_connection(pair: Pair, closes: bool):
+    tokens = b"close, Upgrade" if closes else b"Upgrade"
+    offer = b"Upgrade: h2c\r\nConnection: " + tokens + b"\r\n\r\n"
+    pair.send(b"GET /health HTTP/1.1\r\nHost: a\r\n" + offer)
+    pair.served.respond(OK)
+    assert (pair.answer().headers.get("connection") == "close") == closes
+
+
+def test_a_body_is_asked_for_when_the_responses_before_it_are_sent(pair: Pair):
+    head = POST + b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+    pair.send(HEALTH + head)
+    pair.served.respond(OK)
+    assert pair.client.recv(1 << 16).endswith(b"ok" + connection.CONTINUE)
+    pair.send(b"hi")
+    assert pair.served.request is not None
+    pair.served.respond(OK)
+    assert pair.answer().status == 200
+
+
+def test_a_body_that_has_come_is_not_asked_for(pair: Pair):
+    pair.send(HEALTH + POST + b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\nhi")
+    for _ in range(2):
+        pair.served.respond(OK)
+        assert pair.answer().status == 200
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_client_of_http_1_0_is_told_that_its_connection_stays(pair: Pair, keeps: bool):
+    pair.send(b"GET /health HTTP/1.0\r\n" + b"Connection: keep-alive\r\n" * keeps + b"\r\n")
+    pair.served.respond(OK)
+    assert pair.answer().headers["connection"] == ("keep-alive" if keeps else "close")
+    assert pair.served.is_open == keeps
+
+
+def test_a_semicolon_is_a_part_of_the_path(pair: Pair):
+    pair.send(b"GET /by-key/order;v=2?a=b;c HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert pair.served.request is not None
+    assert pair.served.request.target == "/by-key/order%3Bv=2?a=b;c"
+
+
 def test_a_response_is_not_kept_when_it_is_sent(pair: Pair):
     pair.send(HEALTH)
     body = b"x" * 100_000
