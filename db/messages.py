@@ -165,7 +165,8 @@ def _stored_before(conversation_id: str, drafts: Sequence[Draft]) -> list[Messag
             )
         found = _by_id(conversation_id, first.message_id).fetchone()
         row = MessageRow.decoded([found])[0] if found else None
-        if _digest_of(draft) != first.digest or not _is_same_parent(draft, first, row):
+        is_same = _digest_of(draft) == first.digest
+        if not is_same or (row is not None and not _is_same_parent(draft, first, row)):
             raise ClientIdReused(
                 f"The client_id {draft.client_id} belongs to a message with another role, content "
                 "or parent_id: make a new client_id for this one.",
@@ -185,11 +186,11 @@ def _digest_of(draft: Draft) -> str:
     return client_ids.digest_of(draft.role, type_of(draft.content), _encode(draft.content))
 
 
-def _is_same_parent(draft: Draft, first: ClientIdRow, row: MessageRow | None) -> bool:
+def _is_same_parent(draft: Draft, first: ClientIdRow, row: MessageRow) -> bool:
     if draft.parent_id is ACTIVE_LEAF:
         return first.parent_id is None
     was_sent = first.parent_id == (draft.parent_id or "")
-    return was_sent or (row is not None and row.parent_id == draft.parent_id)
+    return was_sent or row.parent_id == draft.parent_id
 
 
 @settled

@@ -608,6 +608,27 @@ def test_an_answer_that_has_just_ended_is_resumed_too(api: Api, opened: MessageR
     assert api.get(f"{CHAT}/c/stream").status == 204
 
 
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        ({"type": "tool_call", "id": "k", "name": "f", "arguments": "{}"}, None),
+        ({"type": "file", "url": "data:,", "mediaType": "text/plain"}, None),
+        ({"type": "text", "text": "Hello"}, "Hello"),
+    ],
+    ids=["call", "file", "text"],
+)
+def test_only_text_is_resumed_as_text(
+    submit: Submit, api: Api, load: Load, part: dict[str, Any], text: str | None
+):
+    submit("c", ui("1", "Hi"))
+    draft = Draft("assistant", [part])
+    messages.append(EVERYTHING, load()["conversation_id"], [draft])
+    database.close()
+    parts = parts_of(api.get(f"{CHAT}/c/stream").body)
+    told = "".join(each["delta"] for each in parts if each["type"] == "text-delta")
+    assert told == (text or "")
+
+
 def test_only_the_newest_message_is_resumed(submit: Submit, api: Api, load: Load):
     submit("c", ui("1", "Hi"))
     assert api.get(f"{CHAT}/c/stream").status == 200

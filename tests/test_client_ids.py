@@ -198,6 +198,15 @@ def test_a_message_that_was_deleted_is_not_stored_again():
     assert refusal.extra == {"message_id": row.id}
 
 
+def test_a_renamed_message_that_was_deleted_is_not_stored_again(conversation_id: str):
+    (row,), _ = send(conversation_id, HELLO)
+    other = HELLO._replace(content="Hello, there")
+    renamed = messages.append_beside(EVERYTHING, conversation_id, row.id, other)
+    messages.remove(EVERYTHING, conversation_id, renamed.id)
+    refusal = assert_refused(conversation_id, [other], MessageDeleted)
+    assert refusal.extra == {"message_id": renamed.id}
+
+
 def test_a_deleted_message_is_a_410_over_http(api: Api, conversation_id: str):
     path = MESSAGES.format(conversation_id)
     body = {"role": "user", "content": "Hello", "client_id": "c"}

@@ -72,6 +72,11 @@ def call(reply: Reply, *ids: str) -> Reply:
 # --- What the model is told
 
 
+@pytest.mark.parametrize("instructions", ["", " ", "\n"])
+def test_blank_instructions_are_as_none(respond: Respond, instructions: str):
+    assert respond("One", instructions=instructions).json["status"] == "completed"
+
+
 def test_instructions_come_first_and_are_not_stored(
     respond: Respond, model: ModelServer, conversation_id: str
 ):

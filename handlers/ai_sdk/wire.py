@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import AfterValidator, Field, WithJsonSchema
 from typing_extensions import TypedDict
 
-from db.chat_parts import text_of
+from db.chat_parts import as_sent
 from db.events import ConversationEvent
 from db.messages import Draft
 from db.models import (
@@ -188,7 +188,10 @@ class PartsWait(AnswerWait):
 def _text_in(event: ConversationEvent) -> tuple[int, str]:
     """The text of an event, and where it begins in its message."""
     if event.kind == MESSAGE:
-        return 0, text_of(event.data.content)
+        content = event.data.content
+        if isinstance(content, str):
+            return 0, content
+        return 0, " ".join(part["text"] for each in content if (part := as_sent(each, "assistant")))
     if event.kind == DELTA:
         return event.data["offset"], event.data["delta"]
     return 0, ""

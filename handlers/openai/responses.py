@@ -169,7 +169,7 @@ def _history(
         told = context.read(
             caller.scope, str(place.conversation_id), most, leaf_id, body.instructions, said
         )
-    if len(told.messages) > bool(body.instructions):
+    if len(told.messages) > bool((body.instructions or "").strip()):  # a blank one is not told
         return told.messages
     wrong = {"loc": ["body", "input"], "msg": "has nothing to be told", "type": "missing"}
     detail = "There is nothing to answer: send an input that a model can be told."
