@@ -19,6 +19,7 @@ class Begun(NamedTuple):
     question_id: str
     answer_id: str
     is_known: bool = False
+    is_well: bool = False  # it is noted that its model did not fail
 
 
 @transaction
@@ -56,7 +57,12 @@ def begin_again(scope: Scope, conversation_id: str, question_id: str) -> Begun:
 
 @transaction
 def finish_with_parts(
-    scope: Scope, conversation_id: str, answer_id: str, length: int, parts: list[dict[str, Any]]
+    scope: Scope,
+    conversation_id: str,
+    answer_id: str,
+    length: int,
+    parts: list[dict[str, Any]],
+    status: str = COMPLETED,
 ) -> None:
     """End an answer that has so many code points with a list of parts, its text among them.
 
@@ -70,7 +76,7 @@ def finish_with_parts(
             length=len(row.content),
             message_status=row.status,
         )
-    messages.edit(scope, conversation_id, answer_id, content=parts, status=COMPLETED)
+    messages.edit(scope, conversation_id, answer_id, content=parts, status=status)
 
 
 @transaction

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from db import messages
 from db.idempotency_keys import Claim
 from db.messages import Draft
+from db.models import INCOMPLETE
 
 from .events import AnswerWait
 from .http.aside import aside
@@ -57,7 +58,8 @@ class ChatRequest(Strict):
 
     @property
     def options(self) -> Options:
-        return Options(self.model, self.tools, self.tool_choice)
+        tools = self.tools or None  # OpenAI's server refuses an empty list, and a choice of none
+        return Options(self.model, tools, self.tool_choice if tools else None)
 
     @model_validator(mode="after")
     def question_or_parent(self) -> Self:
@@ -130,6 +132,8 @@ def chat(
     if turn.failure is not None:
         ids = {"user_message_id": turn.question.id, "assistant_message_id": turn.answer.id}
         raise Problem(MODEL_FAILED, turn.failure, extra, **ids)
+    if claim is not None and not begun.is_known and turn.answer.status == INCOMPLETE:
+        turns.note_well(claim, begun)
     response = ChatResponse(
         user_message=MessageResponse.of(turn.question),
         assistant_message=MessageResponse.of(turn.answer),

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from db import conversations, messages
+from db import conversations, messages, streams
 from db.engine.database import database
 from db.messages import Draft
 from db.models import Message
 from db.scope import EVERYTHING
+from handlers.llm import echo, turns
+from handlers.llm.client import Line, Options
 
 from .support.chats import Chat, assert_failed
 from .support.clients import Answer, Api, assert_problem
@@ -220,6 +222,75 @@ def test_the_answer_may_be_stopped_meanwhile(
     shown = answer.json["assistant_message"]
     assert (shown["content"], shown["status"]) == ("Hel", status)
     assert stored(conversation_id)[1] == ("assistant", "Hel", status)
+
+
+def test_who_is_hung_up_on_ends_the_answer(chat: Chat, model: ModelServer, conversation_id: str):
+    """Who stops it may not have committed yet, or may fail to."""
+
+    def hang_up(id: str) -> None:
+        turns.hang_up([id])
+
+    answer = in_mid_answer(chat, model, conversation_id, hang_up)
+    assert answer.status == 200
+    assert stored(conversation_id)[1] == ("assistant", "Hel", "incomplete")
+
+
+def test_the_answer_may_be_edited_meanwhile(chat: Chat, model: ModelServer, conversation_id: str):
+    def edit(id: str) -> None:
+        messages.edit(EVERYTHING, conversation_id, id, content="Something else")
+
+    answer = in_mid_answer(chat, model, conversation_id, edit)
+    assert answer.status == 200
+    assert stored(conversation_id)[1] == ("assistant", "Something else", "incomplete")
+
+
+def test_a_retry_of_what_was_stopped_has_the_same_response(
+    chat: Chat, model: ModelServer, conversation_id: str
+):
+    def stop(id: str) -> None:
+        streams.stop(EVERYTHING, conversation_id)
+
+    first = in_mid_answer(chat, model, conversation_id, stop)
+    later = chat(headers=KEY)
+    assert (first.status, later.status) == (200, 200)
+    assert later.body == first.body
+    assert later.headers["idempotent-replayed"] == "true"
+    assert len(model.asked) == 1
+
+
+@pytest.mark.parametrize("reason", ["length", "content_filter"])
+def test_an_answer_that_the_model_cuts_short_is_incomplete(
+    chat: Chat, model: ModelServer, conversation_id: str, reason: str
+):
+    def script(reply: Reply) -> None:
+        reply.begin().say("Hel").call("add", '{"a": 1}')
+        reply.call("add", '{"a": 1', id="call_2", index=1).finish(reason).done()
+
+    model.script = script
+    answer = chat().json["assistant_message"]
+    call = {"type": "tool_call", "id": "call_1", "name": "add", "arguments": '{"a": 1}'}
+    assert answer["content"] == [{"type": "text", "text": "Hel"}, call]
+    assert answer["status"] == "incomplete"
+    model.script = lambda reply: reply.begin().say("Hel").finish(reason).done()
+    answer = chat().json["assistant_message"]
+    assert (answer["content"], answer["status"]) == ("Hel", "incomplete")
+
+
+def test_a_character_that_the_model_cuts_in_two_is_whole(chat: Chat, model: ModelServer):
+    model.script = lambda reply: reply.begin().say("a\ud83d", "\ude00b", "\ud83d").done()
+    assert chat().json["assistant_message"]["content"] == "a😀b\ufffd"
+
+
+def test_no_tools_are_not_told(chat: Chat, model: ModelServer):
+    assert chat(tools=[], tool_choice="auto").status == 200
+    assert {"tools", "tool_choice"}.isdisjoint(model.asked[0].body)
+
+
+def test_an_echo_of_many_words_has_few_pieces(chat: Chat):
+    words = " ".join(map(str, range(5_000))) + "  "
+    pieces = [*echo.ask([{"role": "user", "content": words}], Options(), Line())]
+    assert len(pieces) <= echo.MAX_PIECES
+    assert "".join(pieces) == words
 
 
 def test_a_retry_during_the_first_request_is_a_conflict_and_asks_no_model(

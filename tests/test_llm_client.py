@@ -4,7 +4,9 @@ import io
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -13,8 +15,10 @@ from db.messages import Draft
 from db.scope import EVERYTHING
 from db.settings import settings
 from handlers.http import logs
+from handlers.llm import turns
 
 from .support.chats import Chat, assert_failed
+from .support.local_server import eventually
 from .support.model_server import ModelServer, Reply, hello
 from .support.processes import ROOT
 
@@ -176,7 +180,38 @@ def test_a_model_that_does_not_begin_is_given_up_in_time(
     configure(chat_timeout=0.2)
     model.script = lambda reply: hello(reply.stall())
     problem = assert_failed(chat(), conversation_id, "")
-    assert problem["detail"] == "The model was silent for 0.2 seconds."
+    assert problem["detail"] == "The model took more than 0.2 seconds."
+
+
+def test_a_model_whose_headers_trickle_is_given_up_in_time(
+    chat: Chat, model: ModelServer, configure: Callable[..., None], conversation_id: str
+):
+    configure(chat_timeout=1)
+
+    def trickle(reply: Reply) -> None:
+        for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"x" * 300:
+            reply.raw(bytes([byte])).stall_for(0.1)
+
+    model.script = trickle
+    began = time.monotonic()
+    problem = assert_failed(chat(), conversation_id, "")
+    assert time.monotonic() - began < 15  # it would take 30
+    assert problem["detail"] == "The model took more than 1 seconds."
+
+
+def test_a_model_that_has_not_begun_is_hung_up_on_at_once(
+    chat: Chat, model: ModelServer, configure: Callable[..., None], conversation_id: str
+):
+    configure(chat_timeout=60)
+    model.script = lambda reply: hello(reply.stall())
+    with ThreadPoolExecutor(1) as pool:
+        began = time.monotonic()
+        answering = pool.submit(chat)
+        assert eventually(lambda: len(model.asked) == 1)
+        turns.hang_up([*turns.lines])
+        answer = answering.result()
+    assert time.monotonic() - began < 20
+    assert (answer.status, answer.json["assistant_message"]["status"]) == (200, "incomplete")
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)

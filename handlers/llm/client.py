@@ -4,7 +4,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, NamedTuple
@@ -17,6 +17,8 @@ from db.settings import settings
 
 from ..tracing import switch
 
+# The client's names for the moments at which it has a connection, without and with TLS.
+CONNECTED = ("connection.connect_tcp.complete", "connection.start_tls.complete")
 NOT_A_CHUNK = "The model's server answered something that is not a chat chunk."
 TIMEOUT = "timeout"
 TOKENS = {
@@ -67,10 +69,12 @@ class Line:
         self.is_hung_up = False  # nobody wants the answer any more
         self._connection: Any = None
 
-    def connected(self, connection: Any) -> None:
-        self._connection = connection
-        if self.is_hung_up:
-            self.cut()
+    def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """Learn from the client what the connection is, as soon as there is one."""
+        if event in CONNECTED:
+            self._connection = info["return_value"].get_extra_info("socket")
+            if self.is_hung_up:
+                self.cut()
 
     def hang_up(self) -> None:
         self.is_hung_up = True
@@ -121,10 +125,16 @@ def _ask(
     url = f"{str(chosen.chat_base_url).rstrip('/')}/chat/completions"
     try:
         with (
+            _cut_at(deadline, line),
             connect_sse(
-                _http(), "POST", url, json=request, headers=headers, timeout=chosen.chat_timeout
+                _http(),
+                "POST",
+                url,
+                json=request,
+                headers=headers,
+                timeout=chosen.chat_timeout,
+                extensions={"trace": line.trace},
             ) as source,
-            _cut_at(deadline, line, source.response),
         ):
             if source.response.status_code != 200:
                 status = source.response.status_code
@@ -192,13 +202,12 @@ def _http() -> Any:
 
 
 @contextmanager
-def _cut_at(deadline: float, line: Line, response: Any) -> Iterator[None]:
+def _cut_at(deadline: float, line: Line) -> Iterator[None]:
     """End the connection at that time, whatever it is doing.
 
     The client's time-out begins anew with each byte, and a server that keeps the connection open
     sends comments for as long as it thinks.
     """
-    line.connected(response.extensions["network_stream"].get_extra_info("socket"))
     timer = threading.Timer(deadline - time.monotonic(), line.cut)
     timer.start()
     try:

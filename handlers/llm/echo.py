@@ -1,10 +1,13 @@
 """The built-in model: it repeats what was said, word by word. So a fresh checkout chats offline."""
 
 from collections.abc import Generator, Sequence
+from math import ceil
 
 from db.chat_messages import ChatMessage
 
 from .client import Line, Options
+
+MAX_PIECES = 500
 
 
 def ask(history: Sequence[ChatMessage], options: Options, line: Line) -> Generator[str]:
@@ -13,5 +16,7 @@ def ask(history: Sequence[ChatMessage], options: Options, line: Line) -> Generat
     if not isinstance(content, str):
         content = " ".join(str(part.get("text", "")) for part in content)
     words = content.split(" ")
-    yield from (word + " " for word in words[:-1])
-    yield words[-1]
+    together = ceil(len(words) / MAX_PIECES)  # each piece is stored by a commit of its own
+    for start in range(0, len(words), together):
+        piece = " ".join(words[start : start + together])
+        yield piece + " " * (start + together < len(words))

@@ -4,9 +4,8 @@ So a model that fails before leaves nothing behind. (`turns` stores the question
 user's words stay whatever happens.)
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 
 from db import answers, streams
@@ -15,26 +14,15 @@ from db.chat_messages import ChatMessage
 from db.chat_parts import Call
 from db.clock import new_id
 from db.engine.database import release
-from db.errors import (
-    ConversationNotFound,
-    MessageNotFound,
-    OffsetConflict,
-    StreamFinished,
-)
 from db.idempotency_keys import Claim
 from db.messages import Draft
-from db.models import COMPLETED, IN_PROGRESS, INCOMPLETE
+from db.models import IN_PROGRESS, INCOMPLETE
 from db.scope import Scope
 
 from . import turns
 from .client import End, Line, ModelError, Options, Piece
 from .signs_of_life import signs_of_life
 from .turns import log
-
-# Somebody else has ended the answer, or changed or deleted it.
-ENDED = (StreamFinished, OffsetConflict, ConversationNotFound, MessageNotFound)
-# Why a model ends an answer before it is whole.
-CUT_SHORT = ("length", "content_filter")
 
 
 class Exchange:
@@ -111,7 +99,7 @@ class Exchange:
 
     def _reason_of(self, error: Exception) -> str | None:
         """What went wrong, in a sentence. None if somebody has ended the answer."""
-        if isinstance(error, ENDED) or self._line.is_hung_up:
+        if isinstance(error, turns.ENDED) or self._line.is_hung_up:
             log.info("The answer %s was ended or changed by others.", self.text_id)
             return None
         if isinstance(error, ModelError):
@@ -137,14 +125,11 @@ class Exchange:
         """Let the answer end where it is."""
         self.status = INCOMPLETE
         if self._place is not None:
-            with suppress(Exception):  # else a writer that is silent ends it
-                streams.stop(self._scope, str(self.conversation_id), self.text_id)
+            turns.give_up(self._scope, str(self.conversation_id), str(self.text_id))
 
     def _finish(self, calls: list[Call]) -> None:
         """Store the end of the text and the calls, which are whole."""
-        is_cut = self.end.reason in CUT_SHORT
-        calls = [call for call in calls if not is_cut or _is_json(call.arguments)]
-        status = INCOMPLETE if is_cut else COMPLETED
+        calls, status = turns.whole_calls(calls, self.end), turns.status_at(self.end)
         drafts = [self._draft_of_call(call) for call in calls]
         if self.text_id is None:
             ids = self._store(drafts)
@@ -173,11 +158,3 @@ class Exchange:
         text = Draft("assistant", self.text, self.status, id=self.text_id)
         calls = [self._draft_of_call(call)._replace(id=id) for id, call in self.calls]
         return [text, *calls] if self.text_id else calls
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True

@@ -13,6 +13,7 @@ from db.engine.database import release
 from db.errors import (
     ConversationNotFound,
     MessageNotFound,
+    OffsetConflict,
     RequestInProgress,
     StreamFinished,
 )
@@ -24,9 +25,13 @@ from db.settings import settings
 from db.turns import Begun
 
 from . import client, echo
-from .client import Line, ModelError, Options, Piece
+from .client import End, Line, ModelError, Options, Piece
 from .signs_of_life import signs_of_life
 
+# Somebody else has ended the answer, or changed or deleted it.
+ENDED = (StreamFinished, OffsetConflict, ConversationNotFound, MessageNotFound)
+# Why a model ends an answer before it is whole.
+CUT_SHORT = ("length", "content_filter")
 NO_OPTIONS = Options()
 lines: dict[str, Line] = {}  # of the answers that this process writes, by their ids
 
@@ -71,7 +76,15 @@ def _once(claim: Claim | None, begin: Callable[[], Begun]) -> Begun:
 
     stored, is_replayed = idempotency_keys.once(claim, outcome)
     begun = Begun(*json.loads(stored.reference or "[]"))
-    return begun._replace(is_known=is_replayed or begun.is_known)
+    is_known = is_replayed or begun.is_known
+    return begun._replace(is_known=is_known, is_well=stored.status is not None)
+
+
+def note_well(claim: Claim, begun: Begun) -> None:
+    """Note that the answer is incomplete and no model has failed, for those who repeat the request:
+    somebody has stopped it, or the model has cut it short.
+    """
+    idempotency_keys.settle(claim, Outcome(status=200, reference=json.dumps(begun[:2])))
 
 
 def read(scope: Scope, conversation_id: str, begun: Begun, failure: str | None = None) -> Turn:
@@ -86,7 +99,7 @@ def read(scope: Scope, conversation_id: str, begun: Begun, failure: str | None =
         raise RequestInProgress(
             "The first request for this question is still being answered: follow /events."
         )
-    if begun.is_known and answer.status == INCOMPLETE:
+    if begun.is_known and not begun.is_well and answer.status == INCOMPLETE:
         failure = "The model did not answer to the end when this was asked first."
     return Turn(question, answer, failure)
 
@@ -98,12 +111,20 @@ def ask(history: Sequence[ChatMessage], options: Options, line: Line) -> Generat
     Raises ModelError at any point. What was yielded before is good.
     """
     model: Any = echo if settings().chat_base_url is None else client
+    half = ""  # of a character that the model has cut in two
     with closing(model.ask(history, options, line)) as pieces:
         for piece in pieces:
             if isinstance(piece, str):
-                yield _storable(piece)
-            else:
-                yield Call(*map(_storable, piece)) if isinstance(piece, Call) else piece
+                text = half + piece
+                half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
+                yield _storable(text.removesuffix(half))
+                continue
+            if half:
+                yield _storable(half)
+                half = ""
+            yield Call(*map(_storable, piece)) if isinstance(piece, Call) else piece
+    if half:
+        yield _storable(half)
 
 
 def hang_up(answer_ids: Sequence[str]) -> None:
@@ -128,7 +149,9 @@ def answer(
     failed stays stored. If the model calls tools, the answer's content becomes a list of parts. If
     somebody ends or deletes the answer meanwhile, the model is hung up on with its next piece.
     """
-    length, text, calls, line = 0, "", [], Line()
+    length, text, line = 0, "", Line()
+    calls: list[Call] = []
+    end = End()
     lines[begun.answer_id] = line
 
     def write(piece: str, status: str | None = None) -> None:
@@ -153,29 +176,57 @@ def answer(
                     elif isinstance(piece, str):
                         text += piece
                         write(piece)
+                    else:
+                        end = piece
         except ModelError as error:
-            if line.is_hung_up:
+            if line.is_hung_up:  # whoever did so ends the answer, but may not have committed yet
+                streams.stop(scope, conversation_id, begun.answer_id)
                 return None
             log.warning("%s", error, exc_info=error.__cause__)
             on_failure(str(error))
             write("", INCOMPLETE)
             return str(error)
+        calls = whole_calls(calls, end)
         if calls:
             parts = [{"type": "text", "text": text}] * bool(text)
             parts += [{"type": "tool_call", **call._asdict()} for call in calls]
-            turns.finish_with_parts(scope, conversation_id, begun.answer_id, length, parts)
+            place = scope, conversation_id, begun.answer_id
+            turns.finish_with_parts(*place, length, parts, status_at(end))
         else:
-            write("", COMPLETED)
-    except (StreamFinished, ConversationNotFound, MessageNotFound):
-        log.info("The answer %s was ended or deleted before its end.", begun.answer_id)
+            write("", status_at(end))
+    except ENDED:
+        log.info("The answer %s was ended or changed by others.", begun.answer_id)
+        give_up(scope, conversation_id, begun.answer_id)
     except Exception:
         on_failure("The answer could not be stored to its end: ask again.")
-        with suppress(Exception):  # else a writer that is silent ends it
-            write("", INCOMPLETE)
+        give_up(scope, conversation_id, begun.answer_id)
         raise
     finally:
         del lines[begun.answer_id]
     return None
+
+
+def give_up(scope: Scope, conversation_id: str, answer_id: str) -> None:
+    """Let an answer end where it is."""
+    with suppress(Exception):  # else a writer that is silent ends it
+        streams.stop(scope, conversation_id, answer_id)
+
+
+def whole_calls(calls: list[Call], end: End) -> list[Call]:
+    """The calls of a whole answer, without one in whose arguments it was cut short."""
+    return [call for call in calls if end.reason not in CUT_SHORT or _is_json(call.arguments)]
+
+
+def status_at(end: End) -> str:
+    return INCOMPLETE if end.reason in CUT_SHORT else COMPLETED
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _storable(text: str) -> str:

@@ -82,6 +82,11 @@ class Reply:
         (moment or self._closing).wait(PATIENCE)
         return self
 
+    def stall_for(self, seconds: float) -> Self:
+        """Send nothing for so long, or for the rest of the test if that is shorter."""
+        self._closing.wait(seconds)
+        return self
+
     def repeat(self, data: bytes) -> Self:
         """Send `data` ten times a second for PATIENCE seconds."""
         for _ in range(10 * PATIENCE):
