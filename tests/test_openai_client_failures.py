@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import openai
@@ -233,15 +234,24 @@ def test_what_is_told_before_the_reader_waits_is_not_told_late(
     assert time.monotonic() - start < SIGN_OF_LIFE_SECONDS / 2
 
 
-def test_an_answer_that_is_stopped_is_incomplete(
-    client: OpenAI, id: str, model: ModelServer, other_api: Api
-):
+@contextmanager
+def in_mid_answer(
+    client: OpenAI, id: str, model: ModelServer
+) -> Iterator[tuple[Stepwise, Iterator[Any]]]:
+    """The model has said "Hel", and its reader has been told. Yield it, and what is told then."""
     model.script = script = Stepwise("Hel", "lo")
     script.step()
     with client.responses.create(input="Hi", conversation=id, stream=True) as stream:
         events: Iterator[Any] = iter(stream)
         while next(events).type != "response.output_text.delta":
             pass
+        yield script, events
+
+
+def test_an_answer_that_is_stopped_is_incomplete(
+    client: OpenAI, id: str, model: ModelServer, other_api: Api
+):
+    with in_mid_answer(client, id, model) as (script, events):
         assert other_api.post(f"/api/v1/conversations/{hex_of(id)}/stop").status == 204
         script.finish()
         (*_, last) = events
@@ -254,12 +264,7 @@ def test_a_model_may_be_silent_for_longer_than_a_writer(
     client: OpenAI, id: str, model: ModelServer, configure: Callable[..., None]
 ):
     configure(stream_timeout=3, chat_timeout=25)
-    model.script = script = Stepwise("Hel", "lo")
-    script.step()
-    with client.responses.create(input="Hi", conversation=id, stream=True) as stream:
-        events: Iterator[Any] = iter(stream)
-        while next(events).type != "response.output_text.delta":
-            pass
+    with in_mid_answer(client, id, model) as (script, events):
         time.sleep(5)
         assert items_in(client, id)[-1].status == "in_progress"
         script.finish()
@@ -271,12 +276,7 @@ def test_a_model_may_be_silent_for_longer_than_a_writer(
 def test_a_conversation_that_is_deleted_ends_the_answer(
     client: OpenAI, id: str, model: ModelServer
 ):
-    model.script = script = Stepwise("Hel", "lo")
-    script.step()
-    with client.responses.create(input="Hi", conversation=id, stream=True) as stream:
-        events: Iterator[Any] = iter(stream)
-        while next(events).type != "response.output_text.delta":
-            pass
+    with in_mid_answer(client, id, model) as (script, events):
         client.conversations.delete(id)
         script.finish()
         (*_, last) = events
