@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from .support.console import Elsewhere, at, shoot
+from .support.console import Elsewhere, address, at, choose, message, rows, says, shoot
 from .support.model_server import ModelServer, Stepwise
 from .support.processes import Server
 from .support.world import OTHER_PROJECT, PROJECT
@@ -17,33 +17,6 @@ pytestmark = pytest.mark.system
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
 Open = Callable[..., Any]
-
-
-def rows(page: Any) -> Any:
-    return (
-        page.get_by_role("navigation", name="Conversations")
-        .get_by_role("link")
-        .filter(has=page.locator(".name"))
-    )
-
-
-def says(page: Any, *wanted: str) -> None:
-    """Wait until these messages are shown, and no others."""
-    shown = page.get_by_role("article").locator(".content")
-    expect(shown).to_have_text(list(wanted), use_inner_text=True)
-
-
-def message(page: Any) -> Any:
-    return page.get_by_role("textbox", name="Message", exact=True)
-
-
-def choose(page: Any, item: str) -> None:
-    page.get_by_role("button", name="Conversation menu").click()
-    page.get_by_role("menuitem", name=item).click()
-
-
-def address(page: Any, id: str) -> None:
-    expect(page).to_have_url(re.compile(f"#/c/{id}"))
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The console in Debian's Chromium: opened, looked at, and watched for what must not happen."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -151,6 +152,37 @@ def at(server: Server, *path: str) -> str:
     return f"{server.url}/console#/" + "/".join(
         f"{name}/{id}" for name, id in zip("cm", path, strict=False)
     )
+
+
+def rows(page: Any) -> Any:
+    return (
+        page.get_by_role("navigation", name="Conversations")
+        .get_by_role("link")
+        .filter(has=page.locator(".name"))
+    )
+
+
+def says(page: Any, *wanted: str) -> None:
+    """Wait until these messages are shown, and no others."""
+    shown = page.get_by_role("article").locator(".content")
+    from playwright.sync_api import expect
+
+    expect(shown).to_have_text(list(wanted), use_inner_text=True)
+
+
+def message(page: Any) -> Any:
+    return page.get_by_role("textbox", name="Message", exact=True)
+
+
+def choose(page: Any, item: str) -> None:
+    page.get_by_role("button", name="Conversation menu").click()
+    page.get_by_role("menuitem", name=item).click()
+
+
+def address(page: Any, id: str) -> None:
+    from playwright.sync_api import expect
+
+    expect(page).to_have_url(re.compile(f"#/c/{id}"))
 
 
 @pytest.fixture

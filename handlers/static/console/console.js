@@ -49,7 +49,9 @@ async function signIn(problem, isTold = Boolean(api.session.key || api.session.t
 }
 
 /** Show the conversations of one of the projects: the only one, the chosen one, or the most recently active. */
-function enter({ projects, project_id: only }) {
+function enter({ projects: all, project_id: only }) {
+  // The lists of the first page's API take UUIDs. The second page's has other projects, too.
+  let projects = all.filter(({ id }) => UUID.test(id))
   if (only) api.keep({ project: only })
   else if (!api.session.project) {
     const newest = [...projects].sort((a, b) => (a.last_active_at < b.last_active_at ? 1 : -1))[0]

@@ -9,6 +9,7 @@ import { nameOf, textOf } from "./message.js"
 import { Outbox } from "./outbox.js"
 import { Tree } from "./tree.js"
 
+const NEW = "new" // the name of a conversation that is not there yet
 const PAGE = 50 // messages in a request
 const STEP = 25 // messages that are added to the page at once
 const MOST = 100 // messages that are in the page
@@ -31,7 +32,7 @@ class Conversation extends HTMLElement {
   #following = new AbortController()
   #drawing = false
   #isAtEnd = true
-  #outbox = this.#newOutbox("new")
+  #outbox = this.#newOutbox(NEW)
   #lengths = new Map() // code points of what is being written
 
   get conversation() {
@@ -112,7 +113,7 @@ class Conversation extends HTMLElement {
     this.#isComplete = false
     this.#loading = null
     this.#isAtEnd = true
-    this.#outbox = this.#newOutbox(id ?? "new")
+    this.#outbox = this.#newOutbox(id ?? NEW)
   }
 
   async #load(messageId) {
@@ -199,7 +200,7 @@ class Conversation extends HTMLElement {
       h("confab-composer", {}),
     )
     this.#scroll.addEventListener("scroll", this.#scrolled, { passive: true })
-    this.#composer.begin(this.#id ?? "new", {
+    this.#composer.begin(this.#id ?? NEW, {
       send: (text) => this.#send({ content: text, client_id: uuid() }),
       stop: () => this.#stop(),
     })
@@ -513,17 +514,23 @@ class Conversation extends HTMLElement {
 
   /** Change the conversation. */
   async change(changes) {
+    const id = this.#id
     const changed = await this.#try(() => api.patch(this.#address, changes))
-    if (!changed) return
+    if (!changed || !this.#shows(id)) return
     const { messages, ...rest } = changed
     this.#take({ name: "conversation", data: rest })
     this.#sync()
   }
 
   async rename(title) {
-    const wanted = title.trim() || null
+    const [id, wanted] = [this.#id, title.trim() || null]
     if (wanted !== this.#conversation.title) await this.change({ title: wanted })
-    this.#showHead()
+    if (this.#shows(id)) this.#showHead()
+  }
+
+  /** Whether the reader is still there. */
+  #shows(id) {
+    return id === this.#id && this.#conversation !== null
   }
 
   focusTitle() {
@@ -568,11 +575,11 @@ class Conversation extends HTMLElement {
 
   #newOutbox(name) {
     const outbox = new Outbox(name, {
-      ask: (body) => this.#ask(body),
+      ask: (body) => this.#ask(body, outbox),
       changed: () => this.#draw(),
       offer: (text) => this.#composer.offer(text),
       place: () => (outbox === this.#outbox ? this.querySelector(".sending") : null),
-      questions: () => (outbox === this.#outbox ? [...this.#tree.messages.values()] : []),
+      messages: () => (outbox === this.#outbox ? [...this.#tree.messages.values()] : []),
       sent: () => this.#toEnd(),
     })
     return outbox
@@ -583,9 +590,9 @@ class Conversation extends HTMLElement {
     this.#outbox.send(body)
   }
 
-  async #ask(body) {
-    if (!this.#id) await this.#start(body)
-    const id = this.#id
+  async #ask(body, outbox) {
+    if (outbox.name === NEW) await this.#start(body, outbox)
+    const id = outbox.name
     const said = await api.post("api/v1/chat", { conversation_id: id, ...body })
     if (id !== this.#id) return
     // The events have told it already, unless they are late.
@@ -595,18 +602,19 @@ class Conversation extends HTMLElement {
   }
 
   /** Make the conversation that the first message begins. If it is asked for twice, it is made once. */
-  async #start(body) {
-    const line = body.content.trim().split("\n")[0]
-    const title = line.length > 60 ? `${line.slice(0, 59).trimEnd()}…` : line
+  async #start(body, outbox) {
+    const line = [...body.content.trim().split("\n")[0]] // code points, since half of one is no text
+    const title = line.length > 60 ? `${line.slice(0, 59).join("").trimEnd()}…` : line.join("")
     const made = await api.post(
       "api/v1/conversations",
       { project_id: api.session.project, title },
       { "Idempotency-Key": body.client_id },
     )
+    outbox.moveTo(made.id)
+    if (outbox !== this.#outbox) return // the reader has gone elsewhere meanwhile
     this.#id = made.id
     this.#conversation = made
     this.#isComplete = true
-    this.#outbox.moveTo(made.id)
     history.replaceState(null, "", `#/c/${made.id}`)
     this.querySelector(".title").disabled = false
     this.querySelector(".bar").append(menuOf(this))

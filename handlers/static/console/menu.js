@@ -84,14 +84,19 @@ function itemsOf(view) {
 
 async function editTags(view) {
   const { ask } = await import("./dialogs.js")
+  const before = view.conversation.tags
+  const value = before.join(", ")
   const text = await ask({
     title: "Tags",
     label: "Tags, with commas between them",
-    value: view.conversation.tags.join(", "),
+    value,
     hint: "At most 16, each of up to 64 characters.",
     action: "Save",
   })
-  if (text === null) return
-  const tags = text.split(",").map((tag) => tag.trim()).filter(Boolean)
-  await view.change({ tags })
+  if (text === null || text === value) return
+  // Other clients may have made tags with commas. Those that are still there stay whole.
+  const whole = before.filter((tag) => tag.includes(",") && text.includes(tag))
+  const rest = whole.reduce((left, tag) => left.replace(tag, ""), text)
+  const others = rest.split(",").map((tag) => tag.trim()).filter(Boolean)
+  await view.change({ tags: [...whole, ...others] })
 }

@@ -11,7 +11,7 @@ export class Outbox {
   #failure = null // why it was not
   #isStopped = false // its answer
 
-  /** `name` is the conversation's. `view` asks (`ask`), knows the `questions` that are stored, and has
+  /** `name` is the conversation's. `view` asks (`ask`), knows the `messages` that are stored, and has
    * the place where this is shown (`place`, null when another conversation is). */
   constructor(name, view) {
     this.name = name
@@ -26,8 +26,13 @@ export class Outbox {
     return !this.isEmpty && !this.#failure
   }
 
-  /** Ask for an answer. What is not known to have arrived is kept, and can be sent again. */
+  /** Ask for an answer. What is not known to have arrived is kept, and can be sent again. A text for
+   * which there is no place is given back. */
   async send(body) {
+    const unsent = this.isBusy ? body : this.#body
+    if (unsent && unsent.content !== undefined && (this.isBusy || unsent !== body)) {
+      this.#view.offer(unsent.content)
+    }
     if (this.isBusy) return
     this.#isStopped = false
     this.#hold(body, null)
@@ -49,8 +54,16 @@ export class Outbox {
 
   #fail(body, error) {
     const question = this.#stored(body)
+    const isAnswered = ({ parent_id: id, role, status }) =>
+      id === question.id && role === "assistant" && status !== "incomplete"
+    // Where only the connection was lost, the server goes on.
+    if (question && !(error instanceof Problem) && this.#view.messages().some(isAnswered)) {
+      this.settle(body)
+      return
+    }
     // A question that is stored is answered once more, any other one is sent once more.
-    this.#hold(question ? { parent_id: question.id } : body, error)
+    const again = question && error instanceof Problem ? { parent_id: question.id } : body
+    this.#hold(again, error)
     say(`It failed: ${error.message}`)
   }
 
@@ -79,7 +92,7 @@ export class Outbox {
   }
 
   #stored(body) {
-    return body.client_id && this.#view.questions().find(({ client_id: id }) => id === body.client_id)
+    return body.client_id && this.#view.messages().find(({ client_id: id }) => id === body.client_id)
   }
 
   get #key() {

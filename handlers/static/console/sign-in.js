@@ -56,7 +56,7 @@ class SignIn extends HTMLElement {
       try {
         signedIn(await api.get("api/v1/projects"))
       } catch (error) {
-        api.forget()
+        api.keep({ key: "", token: "", user: "" }) // and not what is not sent yet
         failure.textContent = error.message
         button.disabled = false
         secret.select()
