@@ -17,6 +17,7 @@ from .http.caller import AnyCaller, Caller, KeyHolder, SignedOnUser
 from .http.cursors import Cursor
 from .http.endpoint import ANY, Reply, endpoint
 from .http.headers import REPLAYED
+from .http.preconditions import IfMatch
 from .http.problems import CLIENT_ID_REUSED, HELD, MESSAGE_DELETED
 from .http.types import Cursors, Id, Strict, Text, Timestamp, Title, UserId, Uuid, Uuid7
 from .messages import FinishedMessageCreate, Metadata, Parts, Role, all_or_no_client_ids
@@ -225,9 +226,11 @@ def rename_conversation(
 
 @routes.route(CONVERSATIONS + "/{conversation_id}", methods=["DELETE"], content_types=ANY)
 @endpoint(problems=(HELD,))
-def delete_project_conversation(caller: KeyHolder, project_id: Text, conversation_id: Uuid) -> None:
+def delete_project_conversation(
+    caller: KeyHolder, project_id: Text, conversation_id: Uuid, headers: IfMatch
+) -> None:
     """Delete a conversation and its messages."""
-    conversations.remove(caller.scope, conversation_id)
+    conversations.remove(caller.scope, conversation_id, headers.check())
 
 
 @routes.route(MESSAGES, methods=["GET"], content_types=ANY)

@@ -18,6 +18,7 @@ from db.messages import Draft
 from db.models import Message
 from db.scope import EVERYTHING, Scope
 from handlers.http.caller import Caller
+from handlers.http.preconditions import IfMatch
 from handlers.http.problems import Problem
 from handlers.projects import (
     PROJECTS,
@@ -190,12 +191,20 @@ def test_deleting_answers_null_and_takes_the_messages_along(api: Api):
     assert_problem(api.delete(path(f"/{gone}")), 404, "conversation-not-found")
 
 
+def test_a_deletion_may_be_bound_to_a_version(api: Api):
+    id = start("alice")
+    stale = api.delete(path(f"/{id}"), headers={"If-Match": '"99"'})
+    assert_problem(stale, 412, "stale-precondition")
+    current = api.get(f"/api/v1/conversations/{id}").headers["etag"]
+    assert api.delete(path(f"/{id}"), headers={"If-Match": current}).status == 200
+
+
 @pytest.mark.parametrize(
     "write",
     [
         partial(archive_conversation, query=ArchiveQuery()),
         partial(rename_conversation, body=Rename(title="Mine")),
-        delete_project_conversation,
+        partial(delete_project_conversation, headers=IfMatch()),
     ],
     ids=["archive", "rename", "delete"],
 )
