@@ -22,7 +22,6 @@ from .http.problems import (
     MESSAGE_DELETED,
     MODEL_FAILED,
     NO_MESSAGE,
-    OFFSET_CONFLICT,
     Problem,
 )
 from .http.sse import EVENT_STREAM
@@ -85,7 +84,7 @@ class Accept(Headers):
 @endpoint(
     media_types=(JSON, EVENT_STREAM),
     problems=(
-        *(NO_MESSAGE, OFFSET_CONFLICT, MODEL_FAILED),
+        *(NO_MESSAGE, MODEL_FAILED),
         *(CLIENT_ID_REUSED, MESSAGE_DELETED),
     ),
     sends=tuple(HEADERS_OF_EVENTS),

@@ -10,7 +10,7 @@ from chalice.app import RouteEntry
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from app import app
-from db import api_keys, conversations, messages, streams, user_tokens
+from db import api_keys, conversations, messages, user_tokens
 from db.clock import new_id
 from db.engine.database import database
 from db.errors import ConversationNotFound, Unavailable
@@ -262,7 +262,6 @@ PROVOKE: dict[Kind, Callable[[Scene], Answer]] = {
 # A chat writes its own message, so these problems come from changes to that message.
 IN_CHAT: dict[Kind, Callable[[str, str], object]] = {
     problems.NO_MESSAGE: lambda *message: messages.remove(EVERYTHING, *message),
-    problems.OFFSET_CONFLICT: lambda *message: streams.append(EVERYTHING, *message, 3, "p!"),
 }
 
 
