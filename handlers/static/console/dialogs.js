@@ -62,6 +62,25 @@ export function confirm({ title, text, action }) {
   })
 }
 
+/** Let the reader write the tags of a conversation. */
+export async function editTags(view) {
+  const { id, tags: before } = view.conversation
+  const value = before.join(", ")
+  const text = await ask({
+    title: "Tags",
+    label: "Tags, with commas between them",
+    value,
+    hint: "At most 16, each of up to 64 characters.",
+    action: "Save",
+  })
+  if (text === null || text === value || view.conversation?.id !== id) return
+  // Other clients may have made tags with commas. Those that are still there stay whole.
+  const whole = before.filter((tag) => tag.includes(",") && text.includes(tag))
+  const rest = whole.reduce((left, tag) => left.replace(tag, ""), text)
+  const others = rest.split(",").map((tag) => tag.trim()).filter(Boolean)
+  await view.change({ tags: [...whole, ...others] })
+}
+
 /** Show a dialog until it is closed, and give the focus back to what had it. */
 function show(dialog, closed = () => {}) {
   const focused = document.activeElement

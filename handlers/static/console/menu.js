@@ -73,30 +73,11 @@ function itemsOf(view) {
   return [
     ["Rename", () => view.focusTitle()],
     [isPinned ? "Unpin" : "Pin", () => view.change({ is_pinned: !isPinned })],
-    ["Tags…", () => editTags(view)],
+    ["Tags…", async () => (await import("./dialogs.js")).editTags(view)],
     [isArchived ? "Take out of the archive" : "Archive", () => view.change({ is_archived: !isArchived })],
     ["Fork", () => view.fork()],
     ["Export as Markdown", () => view.export("markdown")],
     ["Export as JSON Lines", () => view.export("jsonl")],
     ["Delete", () => view.delete(), true],
   ]
-}
-
-async function editTags(view) {
-  const { ask } = await import("./dialogs.js")
-  const before = view.conversation.tags
-  const value = before.join(", ")
-  const text = await ask({
-    title: "Tags",
-    label: "Tags, with commas between them",
-    value,
-    hint: "At most 16, each of up to 64 characters.",
-    action: "Save",
-  })
-  if (text === null || text === value) return
-  // Other clients may have made tags with commas. Those that are still there stay whole.
-  const whole = before.filter((tag) => tag.includes(",") && text.includes(tag))
-  const rest = whole.reduce((left, tag) => left.replace(tag, ""), text)
-  const others = rest.split(",").map((tag) => tag.trim()).filter(Boolean)
-  await view.change({ tags: [...whole, ...others] })
 }
