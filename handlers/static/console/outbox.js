@@ -29,11 +29,8 @@ export class Outbox {
   /** Ask for an answer. What is not known to have arrived is kept, and can be sent again. A text for
    * which there is no place is given back. */
   async send(body) {
-    const unsent = this.isBusy ? body : this.#body
-    if (unsent && unsent.content !== undefined && (this.isBusy || unsent !== body)) {
-      this.#view.offer(unsent.content)
-    }
-    if (this.isBusy) return
+    if (this.isBusy) return this.#giveBack(body)
+    if (this.#body !== body) this.#giveBack(this.#body)
     this.#isStopped = false
     this.#hold(body, null)
     this.#view.sent()
@@ -46,6 +43,10 @@ export class Outbox {
       else this.#fail(body, error)
     }
     this.#view.changed()
+  }
+
+  #giveBack(body) {
+    if (body?.content !== undefined) this.#view.offer(body.content)
   }
 
   stop() {
@@ -115,7 +116,7 @@ export class Outbox {
     if (!failure) return [box]
     const drop = () => {
       this.settle(body)
-      if (body.content !== undefined) this.#view.offer(body.content)
+      this.#giveBack(body)
       this.#view.changed()
     }
     box.append(
