@@ -108,7 +108,12 @@ def text_of(output: Any) -> str:
     if isinstance(output, str):
         return output
     if isinstance(output, list):
-        texts = [part["text"] for each in output if (part := as_sent(each, "tool"))]
-        if texts or not output:
-            return " ".join(texts)
+        text = text_in(output)
+        if text or not output:
+            return text
     return json_of(output) or ""
+
+
+def text_in(parts: list[Any]) -> str:
+    """The text of those parts that are text."""
+    return " ".join(part["text"] for each in parts if (part := as_sent(each, "assistant")))

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import AfterValidator, Field, WithJsonSchema
 from typing_extensions import TypedDict
 
-from db.chat_parts import as_sent
+from db.chat_parts import text_in
 from db.events import ConversationEvent
 from db.messages import Draft
 from db.models import (
@@ -191,7 +191,7 @@ def _text_in(event: ConversationEvent) -> tuple[int, str]:
         content = event.data.content
         if isinstance(content, str):
             return 0, content
-        return 0, " ".join(part["text"] for each in content if (part := as_sent(each, "assistant")))
+        return 0, text_in(content)
     if event.kind == DELTA:
         return event.data["offset"], event.data["delta"]
     return 0, ""
