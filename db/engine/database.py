@@ -191,13 +191,12 @@ def unavailable(error: Exception) -> Unavailable:
 
 def sqlstate_of(error: BaseException) -> str:
     """PostgreSQL's code of a driver's error, or of Peewee's. Empty if it has none."""
-    return getattr(getattr(error, "orig", error), "sqlstate", None) or ""
+    return str(getattr(getattr(error, "orig", error), "sqlstate", None) or "")
 
 
 def cause_of(error: BaseException) -> str:
     """What went wrong, for the log: `SQLITE_FULL: database or disk is full`. No stored value."""
-    drivers = getattr(error, "orig", error)
-    name = getattr(drivers, "sqlstate", None) or getattr(drivers, "sqlite_errorname", None)
+    name = sqlstate_of(error) or getattr(getattr(error, "orig", error), "sqlite_errorname", None)
     words = driver_words(error)
     return f"{name}: {words}" if name and name != words else words
 
@@ -209,7 +208,7 @@ def driver_words(error: BaseException) -> str:
     """
     state = sqlstate_of(error)
     if state[:2] in QUOTING_STATES:
-        return str(state)
+        return state
     return " ".join(str(error).partition(" with text ")[0].split())
 
 
