@@ -16,11 +16,6 @@ expect = playwright.expect
 Open = Callable[..., Any]
 
 
-@pytest.fixture
-def server(console_server: Server) -> Server:
-    return console_server
-
-
 def send(page: Any, text: str) -> None:
     message(page).fill(text)
     message(page).press("Enter")
@@ -41,10 +36,10 @@ def hold(page: Any, url: str, method: str) -> list[Any]:
 
 
 def test_a_conversation_that_is_being_made_takes_no_others_place(
-    server: Server, elsewhere: Elsewhere, console: Open, model: ModelServer
+    console_server: Server, elsewhere: Elsewhere, console: Open, model: ModelServer
 ):
     id = elsewhere.begin("Other", "There")
-    page = console(f"{server.url}/console#/new")
+    page = console(f"{console_server.url}/console#/new")
     held = hold(page, "**/api/v1/conversations", "POST")
     with page.expect_request("**/api/v1/conversations"):
         send(page, "Hi")
@@ -60,10 +55,10 @@ def test_a_conversation_that_is_being_made_takes_no_others_place(
 
 
 def test_a_change_is_not_shown_where_another_conversation_is(
-    server: Server, elsewhere: Elsewhere, console: Open
+    console_server: Server, elsewhere: Elsewhere, console: Open
 ):
     id, _ = elsewhere.begin("One", "1"), elsewhere.begin("Two", "2")
-    page = console(at(server, id))
+    page = console(at(console_server, id))
     says(page, "1")
     held = hold(page, f"**/api/v1/conversations/{id}", "PATCH")
     page.get_by_role("textbox", name="Title").fill("Renamed")
@@ -77,9 +72,9 @@ def test_a_change_is_not_shown_where_another_conversation_is(
 
 
 def test_a_message_that_was_not_sent_is_given_back_when_another_one_is(
-    server: Server, elsewhere: Elsewhere, console: Open
+    console_server: Server, elsewhere: Elsewhere, console: Open
 ):
-    page = console(at(server, elsewhere.begin("Offline")), may_fail=True)
+    page = console(at(console_server, elsewhere.begin("Offline")), may_fail=True)
     page.route("**/api/v1/chat", lambda route: route.abort())
     send(page, "The first")
     expect(page.get_by_role("alert")).to_contain_text("The first")
@@ -89,9 +84,9 @@ def test_a_message_that_was_not_sent_is_given_back_when_another_one_is(
 
 
 def test_an_edit_is_given_back_while_something_else_is_asked(
-    server: Server, elsewhere: Elsewhere, console: Open, model: ModelServer
+    console_server: Server, elsewhere: Elsewhere, console: Open, model: ModelServer
 ):
-    page = console(at(server, elsewhere.begin("Busy")))
+    page = console(at(console_server, elsewhere.begin("Busy")))
     send(page, "Hi")
     says(page, "Hi", "Hello, world")
     hold(page, "**/api/v1/chat", "POST")
@@ -107,9 +102,9 @@ def test_an_edit_is_given_back_while_something_else_is_asked(
 
 
 def test_an_answer_that_came_after_the_connection_was_lost_is_not_asked_for_again(
-    server: Server, elsewhere: Elsewhere, console: Open, model: ModelServer
+    console_server: Server, elsewhere: Elsewhere, console: Open, model: ModelServer
 ):
-    page = console(at(server, elsewhere.begin("Lost")), may_fail=True)
+    page = console(at(console_server, elsewhere.begin("Lost")), may_fail=True)
 
     def lose(route: Any) -> None:
         route.fetch()
@@ -124,10 +119,10 @@ def test_an_answer_that_came_after_the_connection_was_lost_is_not_asked_for_agai
 
 
 def test_a_title_is_not_cut_within_a_character(
-    server: Server, elsewhere: Elsewhere, console: Open, model: ModelServer
+    console_server: Server, elsewhere: Elsewhere, console: Open, model: ModelServer
 ):
     elsewhere.begin("Old")
-    page = console(f"{server.url}/console#/new")
+    page = console(f"{console_server.url}/console#/new")
     send(page, "a" * 58 + "😀bbbbbbbb")
     says(page, "a" * 58 + "😀bbbbbbbb", "Hello, world")
     expect(page.get_by_role("textbox", name="Title")).to_have_value("a" * 58 + "😀…")
@@ -145,11 +140,11 @@ def test_a_mistyped_key_takes_no_draft_away(closed_server: Server, key: str, con
     expect(message(page)).to_have_value("Not sent yet")
 
 
-def test_tags_with_commas_stay_whole(server: Server, elsewhere: Elsewhere, console: Open):
+def test_tags_with_commas_stay_whole(console_server: Server, elsewhere: Elsewhere, console: Open):
     id = elsewhere.begin("Tagged")
     tags = ["a, b", "c"]
     elsewhere.patch(f"conversations/{id}", tags=tags)
-    page = console(at(server, id))
+    page = console(at(console_server, id))
     for added, expected in (("", tags), (", d", ["a, b", "c", "d"])):
         choose(page, "Tags…")
         field = page.get_by_role("dialog").get_by_role("textbox")
@@ -161,10 +156,10 @@ def test_tags_with_commas_stay_whole(server: Server, elsewhere: Elsewhere, conso
 
 
 def test_a_project_that_the_lists_do_not_take_is_not_chosen(
-    server: Server, elsewhere: Elsewhere, console: Open
+    console_server: Server, elsewhere: Elsewhere, console: Open
 ):
     elsewhere.begin("Ours")
-    page = console(f"{server.url}/console")
+    page = console(f"{console_server.url}/console")
     projects = elsewhere.get("projects")
     newest = {"id": "acme", "last_active_at": "2100-01-01T00:00:00.000Z"}
     told = {**projects, "projects": [*projects["projects"], newest]}

@@ -164,9 +164,9 @@ def rows(page: Any) -> Any:
 
 def says(page: Any, *wanted: str) -> None:
     """Wait until these messages are shown, and no others."""
-    shown = page.get_by_role("article").locator(".content")
     from playwright.sync_api import expect
 
+    shown = page.get_by_role("article").locator(".content")
     expect(shown).to_have_text(list(wanted), use_inner_text=True)
 
 
